@@ -1,0 +1,162 @@
+# Moongate: `make help` lists the targets.
+
+CC        ?= gcc
+ifeq ($(origin CC),default)
+CC        := gcc
+endif
+SANITIZE  ?=
+DEVELOPER ?=
+V         ?=
+PREFIX    ?= /usr/local
+DESTDIR   ?=
+VECTORS   ?= tests/vectors
+VERSION   := $(shell cat VERSION)
+
+# ---- variants: compiler x sanitizer, each in a folder of its own ---------------------------------------------
+comma     := ,
+ifeq ($(SANITIZE),)
+KIND      := plain
+else
+KIND      := $(subst $(comma),-,$(SANITIZE))
+endif
+CC_NAME   := $(if $(findstring clang,$(CC)),clang,gcc)
+VARIANT   := $(if $(filter plain-gcc,$(KIND)-$(CC_NAME)),plain,$(KIND)-$(CC_NAME))
+B         := build/$(VARIANT)
+
+# ---- dependencies --------------------------------------------------------------------------------------------
+PKGS      := libuv luajit libcurl
+PKG       ?= pkg-config
+DEP_CFLAGS  = $(shell $(PKG) --cflags $(PKGS) 2>/dev/null)
+DEP_LIBS    = $(shell $(PKG) --libs $(PKGS) 2>/dev/null)
+# llhttp: Debian's node-llhttp ships C sources and header; they are compiled from where they are.
+LLHTTP_SRC ?= /usr/share/llhttp
+LLHTTP_INC ?= /usr/share/include/llhttp
+
+WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 \
+             -Wno-missing-field-initializers
+ifneq ($(DEVELOPER),)
+WARN      += -Werror
+endif
+OPT       ?= -O2 -g
+ifneq ($(SANITIZE),)
+OPT       := -O1 -g -fno-omit-frame-pointer
+SAN       := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+else
+HARDEN    := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+endif
+CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -Icore -I$(B)/gen -isystem $(LLHTTP_INC) $(DEP_CFLAGS) $(WARN) $(OPT) $(HARDEN) $(SAN) \
+             -fvisibility=hidden -fPIE -pthread -ffile-prefix-map=$(CURDIR)=. -DMOONGATE_VERSION='"$(VERSION)"' $(CFLAGS)
+LDFLAGS_ALL = -pie -pthread -Wl,-z,relro,-z,now -Wl,--export-dynamic $(SAN) $(LDFLAGS)
+LIBS       = $(DEP_LIBS) -lm -ldl
+
+# ---- what is built -------------------------------------------------------------------------------------------
+SRC       := $(sort $(wildcard core/*/*.c))
+OBJ        = $(SRC:core/%.c=$(B)/core/%.o)
+LIB_OBJ    = $(filter-out $(B)/core/daemon/main.o,$(OBJ)) $(B)/gen/embedded.o $(LLHTTP_OBJ)
+LLHTTP_OBJ = $(B)/llhttp/api.o $(B)/llhttp/http.o $(B)/llhttp/llhttp.o
+EMBED     := $(sort core/script/abi_decl.h $(wildcard scripts/runtime/*.lua) $(wildcard strategies/*.lua) $(wildcard examples/demo.lua))
+UNIT      := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
+FUZZ      := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+ifeq ($(V),)
+Q := @
+say = @printf '  %-5s %s\n' $(1) $(2)
+else
+say = @:
+endif
+
+.PHONY: all
+all: build/moongate
+
+# `build/moongate` is the binary of the variant that was built last.
+.PHONY: build/moongate
+build/moongate: $(B)/moongate
+	$(Q)ln -sf $(VARIANT)/moongate build/moongate
+
+$(B)/moongate: $(B)/core/daemon/main.o $(LIB_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(B)/core/%.o: core/%.c $(B)/flags | need-deps
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(B)/llhttp/%.o: $(LLHTTP_SRC)/%.c | need-deps
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c11 -I$(LLHTTP_INC) $(OPT) $(SAN) -fvisibility=hidden -fPIE -c -o $@ $<
+
+$(B)/gen/embedded.c: scripts/dev/embed.sh $(EMBED)
+	@mkdir -p $(@D)
+	$(call say,EMBED,$@)
+	$(Q)sh scripts/dev/embed.sh $(EMBED) > $@.tmp && mv $@.tmp $@
+
+$(B)/gen/embedded.o: $(B)/gen/embedded.c $(EMBED) | need-deps
+	$(Q)$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+# A change of compiler or flags rebuilds everything of the variant.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(CC) $(CFLAGS_ALL))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(CC) $(CFLAGS_ALL))' > $@
+.PHONY: FORCE
+FORCE:
+
+-include $(OBJ:.o=.d)
+
+.PHONY: need-deps
+need-deps:
+	@sh scripts/dev/deps.sh check build
+
+# ---- dependencies, running -----------------------------------------------------------------------------------
+.PHONY: deps
+deps: ## install the missing Debian packages, also those of the tests
+	@sh scripts/dev/deps.sh install build test
+
+.PHONY: run
+run: ## install what is missing, build, and serve the demo on 127.0.0.1:3000
+	@sh scripts/dev/deps.sh install build
+	@$(MAKE) --no-print-directory all
+	@exec build/moongate demo
+
+# ---- tests ---------------------------------------------------------------------------------------------------
+.PHONY: test
+test: ## install what the tests need, build, run everything
+	@sh scripts/dev/deps.sh install build test
+	@sh scripts/dev/test.sh
+
+$(B)/tests/%: tests/unit/%.c tests/unit/check.h $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests/unit -o $@ $< $(LIB_OBJ) $(LDFLAGS_ALL) $(LIBS)
+
+.PHONY: unit-binaries
+unit-binaries: $(UNIT:%=$(B)/tests/%)
+
+.PHONY: check-unit
+check-unit: unit-binaries ## the unit tests alone
+	@sh scripts/dev/run-unit.sh $(B)/tests
+
+.PHONY: check-lua
+check-lua: all ## the strategy tests alone, under plain luajit
+	@sh scripts/dev/run-lua.sh
+
+.PHONY: check-e2e
+check-e2e: all ## the end-to-end tests alone (TEST=name picks one file)
+	@sh scripts/dev/run-e2e.sh $(TEST)
+
+.PHONY: check-layers check-headers
+check-layers: ## includes only go down the floors
+	@awk -f scripts/dev/layers.awk $(sort $(wildcard core/*/*.[ch]))
+check-headers: ## each header compiles alone
+	@CC='$(CC)' CFLAGS='$(CFLAGS_ALL)' sh scripts/dev/headers.sh $(sort $(wildcard core/*/*.h))
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf build
+
+.PHONY: help
+help: ## this text
+	@echo 'Moongate $(VERSION): targets'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 | \2/p' Makefile | awk -F' \\| ' '{printf "  %-16s %s\n", $$1, $$2}'
+	@echo 'Variables: CC=gcc|clang  SANITIZE=address,undefined|thread  DEVELOPER=1  V=1  DESTDIR= PREFIX='

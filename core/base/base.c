@@ -1,0 +1,59 @@
+#include "base/base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void require_failed(const char *file, int line, const char *expr) {
+  (void)fprintf(stderr, "moongate: internal error at %s:%d: %s does not hold\n", file, line, expr);
+  abort();
+}
+
+NORETURN static void out_of_memory(size_t size) {
+  (void)fprintf(stderr, "moongate: out of memory (%zu bytes)\n", size);
+  abort();
+}
+
+void *x_malloc(size_t size) {
+  void *p = malloc(size ? size : 1);
+  if (!p) out_of_memory(size);
+  return p;
+}
+
+void *x_calloc(size_t n, size_t size) {
+  void *p = calloc(n ? n : 1, size ? size : 1);
+  if (!p) out_of_memory(n * size);
+  return p;
+}
+
+void *x_realloc(void *old, size_t size) {
+  void *p = realloc(old, size ? size : 1);
+  if (!p) out_of_memory(size);
+  return p;
+}
+
+char *x_strndup(const char *s, size_t n) {
+  char *p = x_malloc(n + 1);
+  memcpy(p, s, n);
+  p[n] = '\0';
+  return p;
+}
+
+char *x_strdup(const char *s) {
+  return x_strndup(s, strlen(s));
+}
+
+void wipe(void *p, size_t len) {
+  if (!p || !len) return;
+  memset(p, 0, len);
+  __asm__ __volatile__("" : : "r"(p) : "memory");
+}
+
+bool equal_constant_time(const void *a, size_t a_len, const void *b, size_t b_len) {
+  if (a_len != b_len) return false;
+  const volatile unsigned char *x = a, *y = b;
+  unsigned char diff = 0;
+  for (size_t i = 0; i < a_len; i++)
+    diff |= (unsigned char)(x[i] ^ y[i]);
+  return diff == 0;
+}

@@ -1,0 +1,92 @@
+#include "base/buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void buf_init(struct buf *b, size_t max_bytes) {
+  *b = (struct buf){.max = max_bytes};
+}
+
+void buf_release(struct buf *b) {
+  free(b->data);
+  *b = (struct buf){.max = b->max};
+}
+
+int buf_reserve(struct buf *b, size_t extra) {
+  if (LIKELY(extra <= b->cap - b->len)) return 0;
+  if (extra > b->max - b->len) return ERR_TOO_LARGE;
+  size_t need = b->len + extra, cap = b->cap ? b->cap : 256;
+  while (cap < need)
+    cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+  if (cap > b->max) cap = b->max;
+  b->data = x_realloc(b->data, cap);
+  b->cap = cap;
+  return 0;
+}
+
+int buf_append(struct buf *b, const void *bytes, size_t len) {
+  int err = buf_reserve(b, len);
+  if (err) return err;
+  if (len) memcpy(b->data + b->len, bytes, len);
+  b->len += len;
+  return 0;
+}
+
+int buf_append_span(struct buf *b, struct span s) {
+  return buf_append(b, s.ptr, s.len);
+}
+
+static int append_va(struct buf *b, const char *fmt, va_list args) {
+  va_list again;
+  va_copy(again, args);
+  char small[256];
+  int n = vsnprintf(small, sizeof small, fmt, args);
+  int err = n < 0 ? ERR_SYNTAX : 0;
+  if (!err && (size_t)n < sizeof small) {
+    err = buf_append(b, small, (size_t)n);
+  } else if (!err && !(err = buf_reserve(b, (size_t)n + 1))) {
+    (void)vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
+    b->len += (size_t)n;
+  }
+  va_end(again);
+  return err;
+}
+
+int buf_appendf(struct buf *b, const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  int err = append_va(b, fmt, args);
+  va_end(args);
+  return err;
+}
+
+void buf_put(struct buf *b, const void *bytes, size_t len) {
+  int err = buf_append(b, bytes, len);
+  REQUIRE(err == 0);
+}
+
+void buf_put_span(struct buf *b, struct span s) {
+  buf_put(b, s.ptr, s.len);
+}
+
+void buf_putf(struct buf *b, const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  int err = append_va(b, fmt, args);
+  va_end(args);
+  REQUIRE(err == 0);
+}
+
+void buf_consume(struct buf *b, size_t len) {
+  REQUIRE(len <= b->len);
+  b->len -= len;
+  if (b->len && len) memmove(b->data, b->data + len, b->len);
+}
+
+const char *buf_cstr(struct buf *b) {
+  int err = buf_append(b, "", 1);
+  REQUIRE(err == 0);
+  b->len--;
+  return b->data;
+}

@@ -1,0 +1,54 @@
+/*
+ * buf: a growable byte buffer that never exceeds the maximum given at init.
+ *
+ * Invariants: len <= cap <= max (cap may be 0, then data is NULL). The bytes are not NUL-terminated, except
+ * right after buf_cstr(). The caller owns the struct, buf owns the bytes.
+ * Errors: appends return 0 or ERR_TOO_LARGE and change nothing in that case.
+ */
+#ifndef MOONGATE_BASE_BUF_H
+#define MOONGATE_BASE_BUF_H
+
+#include "base/base.h"
+#include "base/err.h"
+#include "base/span.h"
+
+struct buf {
+  char *data;
+  size_t len, cap, max;
+};
+
+void buf_init(struct buf *b, size_t max_bytes);
+/* Frees the bytes; the buffer may be used again with the same maximum. */
+void buf_release(struct buf *b);
+/* Forgets the content, keeps the memory. */
+static inline void buf_clear(struct buf *b) {
+  b->len = 0;
+}
+
+/* Makes room for `extra` more bytes. */
+int buf_reserve(struct buf *b, size_t extra) MUST_CHECK;
+int buf_append(struct buf *b, const void *bytes, size_t len) MUST_CHECK;
+int buf_append_span(struct buf *b, struct span s) MUST_CHECK;
+int buf_appendf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3) MUST_CHECK;
+
+/*
+ * For texts that the program itself bounds (heads, admin answers): as the above, but a buffer that is too
+ * small is our own bug and ends the process.
+ */
+void buf_put(struct buf *b, const void *bytes, size_t len);
+void buf_put_span(struct buf *b, struct span s);
+void buf_putf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static inline void buf_put_str(struct buf *b, const char *s) {
+  buf_put(b, s, strlen(s));
+}
+
+/* Drops `len` bytes from the front (moves the rest). */
+void buf_consume(struct buf *b, size_t len);
+/* The content as a C string; valid until the next change. */
+const char *buf_cstr(struct buf *b);
+
+static inline struct span buf_span(const struct buf *b) {
+  return span_make(b->data, b->len);
+}
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * rand: fast numbers for ties, jitter and identifiers that only have to be unlike each other (xoshiro256++,
+ * Blackman and Vigna 2019), seeded from the kernel. Never for keys. Thread: one owner per struct.
+ */
+#ifndef MOONGATE_BASE_RAND_H
+#define MOONGATE_BASE_RAND_H
+
+#include "base/base.h"
+
+struct rng {
+  uint64_t s[4];
+};
+
+/* Fills from the kernel's generator; ends the process when there is none. */
+void rand_os(void *out, size_t len);
+void rng_seed_os(struct rng *r);
+/* The same seed gives the same sequence. */
+void rng_seed(struct rng *r, uint64_t seed);
+uint64_t rng_u64(struct rng *r);
+/* 0 … n-1; n must not be 0. */
+uint32_t rng_below(struct rng *r, uint32_t n);
+/* 0 <= x < 1. */
+double rng_double(struct rng *r);
+
+#endif
