@@ -1,0 +1,125 @@
+/*
+ * plan: everything one generation of the configuration says, checked and immutable: settings, providers with
+ * their endpoints, who may serve which model, and the strategy's source text. Built by control, shared by all
+ * threads, freed with the last reference.
+ *
+ * Thread: any (read-only after plan_seal()). Owner: reference counts (atomic).
+ */
+#ifndef MOONGATE_MODEL_PLAN_H
+#define MOONGATE_MODEL_PLAN_H
+
+#include "base/log.h"
+#include "model/provider.h"
+
+#define PLAN_PROVIDERS_MAX 256
+#define MODEL_NAME_MAX     256
+
+/* A set of provider slots. */
+struct slot_set {
+  uint64_t w[PLAN_PROVIDERS_MAX / 64];
+};
+static inline void slot_add(struct slot_set *s, unsigned slot) {
+  s->w[slot / 64] |= (uint64_t)1 << (slot % 64);
+}
+static inline bool slot_has(const struct slot_set *s, unsigned slot) {
+  return (s->w[slot / 64] >> (slot % 64)) & 1;
+}
+
+/* An http(s) endpoint taken apart. */
+struct endpoint {
+  char *text;     /* as configured, without trailing slashes */
+  bool is_tls;
+  char *host;     /* without brackets; lower case */
+  char *authority; /* value of the Host field */
+  uint16_t port;
+  char *path;     /* "" or "/v1" … */
+};
+
+/* What the configuration says about one provider. Its slot is its index in plan.entries. */
+struct plan_entry {
+  struct provider *provider;
+  bool has_endpoint;
+  struct endpoint endpoint;
+  char *model;      /* NULL: the request's model is left as it is */
+  char *api_key;    /* NULL: no Authorization is sent */
+  char *health_path; /* joined to the endpoint; NULL: "/models", and a 404 there is no failure */
+  double weight;
+  double priority;  /* lower is preferred */
+  char **tags;      /* "name=value", NULL-terminated */
+};
+
+struct plan_timeouts {
+  uint32_t connect, first_byte, idle, total, client_header, client_idle, drain; /* ms */
+};
+
+struct settings {
+  char *host;
+  uint16_t port;
+  unsigned workers; /* 0: one per core */
+  unsigned max_retries;
+  uint32_t health_interval_ms, health_timeout_ms;
+  uint64_t session_timeout_ms;
+  size_t max_sessions;
+  size_t max_body_bytes;
+  size_t max_buffered_bytes; /* request bodies held by the whole process; above it new ones get 503 */
+  char **forward_headers;    /* lower case, NULL-terminated */
+  struct plan_timeouts timeouts;
+  uint32_t body_rate_bytes, body_rate_window_ms; /* a request body slower than this ends with 408 */
+  bool strict_models;
+  bool panic_refuse;
+  double retry_budget; /* share of active requests */
+  unsigned retry_budget_min;
+  char **client_keys;  /* NULL-terminated; empty: open */
+  char *admin_token;   /* NULL: loopback peers only */
+  char **cors_origins; /* NULL-terminated; empty: CORS off; "*" allows all */
+  char *tls_ca;        /* NULL: the system's */
+  bool reload_watch, reload_canary;
+  enum log_level log_level;
+  enum log_format log_format;
+  struct health_rules health;
+  char *upstream;      /* "curl" (later: "native"); for tests and comparisons */
+};
+
+struct model_route {
+  char *name;
+  struct slot_set slots;
+};
+
+struct plan {
+  uint32_t refs;
+  uint64_t generation; /* 1, 2, 3 … */
+  char *config_path;   /* NULL: no file */
+  struct settings settings;
+  unsigned n_entries;
+  struct plan_entry *entries;
+  struct slot_set all;
+
+  /* models: sorted by name after plan_seal(). `routes` are the operator's names, `own` the providers' models. */
+  unsigned n_routes, n_own;
+  struct model_route *routes, *own;
+
+  /* strategy */
+  char *strategy_name; /* as configured: a preset's name or a path */
+  char *strategy_path; /* file it came from; NULL: embedded */
+  struct span strategy_source; /* owned when strategy_path is set */
+  char *strategy_options; /* Lua text "return {…}" with plain data */
+};
+
+struct plan *plan_new(void);
+struct plan *plan_ref(struct plan *p);
+void plan_unref(struct plan **p);
+/* Builds the model tables; the plan is read-only afterwards. */
+void plan_seal(struct plan *p);
+
+/* Parses an http(s) URL without query, fragment or userinfo. NULL on success, else a static text. */
+const char *endpoint_parse(struct endpoint *out, struct span url) MUST_CHECK;
+void endpoint_release(struct endpoint *e);
+
+/*
+ * Who may serve a request for `model` (empty: none was named). False with strictModels and an unknown name.
+ */
+bool plan_who_serves(const struct plan *p, struct slot_set *out, struct span model);
+/* Slot of the provider with that id, or -1. Ids compare without case when they are addresses. */
+int plan_find(const struct plan *p, struct span id);
+
+#endif

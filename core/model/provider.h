@@ -1,0 +1,132 @@
+/*
+ * provider: one upstream as the whole process sees it: its identity, its live counters, and its health. Kept by
+ * id across plans (a reload keeps counters, health and sessions); what a configuration says about it (endpoint,
+ * key, weight) lives in the plan.
+ *
+ * Thread: any. Counters are relaxed atomics written by workers and read by everyone. Health is decided here and
+ * nowhere else, under the provider's own lock, which is taken for failures, probes and switches, never on the way of a success.
+ * Owner: reference counts; a plan holds one per entry.
+ * Invariant: in_flight rises in provider_begin() and falls in provider_settle(), once each per attempt.
+ */
+#ifndef MOONGATE_MODEL_PROVIDER_H
+#define MOONGATE_MODEL_PROVIDER_H
+
+#include "model/outcome.h"
+
+#include <pthread.h>
+
+#define PROVIDER_ID_MAX     64
+#define PROVIDER_REASON_MAX 200
+
+enum provider_kind { PROVIDER_DIRECT, PROVIDER_ONCHAIN };
+enum provider_state { PROVIDER_UP, PROVIDER_DEGRADED, PROVIDER_DOWN };
+enum provider_admin { PROVIDER_ENABLED, PROVIDER_DRAINING, PROVIDER_DISABLED };
+
+/* Why a provider is no candidate now; the first that applies, in this order. */
+enum provider_bar {
+  PROVIDER_IS_FREE,
+  PROVIDER_BARRED_ADMIN,    /* disabled or draining by the operator */
+  PROVIDER_BARRED_INIT,     /* could not be initialised (no endpoint, account trouble …) */
+  PROVIDER_BARRED_COOLDOWN, /* it asked for a pause, or its account needs one */
+  PROVIDER_BARRED_HEALTH,   /* down, or ejected after failures in a row */
+};
+
+/* Thresholds of health decisions; part of the plan, copied so that this file needs none. */
+struct health_rules {
+  unsigned fall;              /* probes failing in a row until down (the very first probe: one) */
+  unsigned rise;              /* probes passing in a row until up again */
+  unsigned eject_after;       /* failed attempts in a row until ejected; 0: never */
+  uint32_t eject_base_ms;     /* first ejection; doubles each time up to eject_max_ms */
+  uint32_t eject_max_ms;
+  uint32_t rate_limit_ms;     /* cooldown for a 429 without Retry-After */
+  uint32_t account_ms;        /* cooldown for exhausted and auth */
+  uint32_t cooldown_max_ms;
+};
+extern const struct health_rules HEALTH_RULES_DEFAULT;
+
+struct provider_counters {
+  /* All are accessed with __atomic builtins, relaxed. */
+  uint64_t dispatched;          /* attempts begun */
+  uint64_t by_class[OUTCOME_N]; /* attempts settled */
+  uint64_t tokens_in, tokens_out;
+  uint64_t probes_ok, probes_failed, ejections, cooldowns;
+};
+
+struct provider {
+  char id[PROVIDER_ID_MAX + 1]; /* the address for on-chain providers */
+  enum provider_kind kind;
+  uint32_t refs;
+
+  /* Written per attempt by every worker: on a cache line of their own. */
+  _Alignas(CACHE_LINE) uint32_t in_flight;
+  uint32_t consecutive_failures;
+  uint32_t last_class;
+  uint32_t samples;        /* successful attempts measured */
+  double latency_ms;       /* EWMA of the total time of successful attempts; NaN while samples is 0 */
+  double ttft_ms;          /* EWMA of the time to the first body byte */
+  double tpot_ms;          /* EWMA of the time per output token */
+  double peak_ttft_ms;     /* jumps up at once, decays with PROVIDER_PEAK_TAU_MS (Finagle's Peak EWMA) */
+  uint64_t peak_at_ms;
+  double error_rate;       /* EWMA over attempts of "failed by its own fault" */
+  double throttle_rate;    /* EWMA over attempts of rate_limited */
+  _Alignas(CACHE_LINE) struct provider_counters counters;
+
+  /* What the provider's own rate-limit headers said last; NaN when unknown. Atomics. */
+  _Alignas(CACHE_LINE) double rl_requests_left, rl_tokens_left, rl_reset_ms;
+
+  /* Health. Readable by atomics without the lock; written under it. */
+  uint32_t state;           /* enum provider_state */
+  uint32_t admin;           /* enum provider_admin */
+  uint64_t state_since_ms;  /* monotonic */
+  uint64_t cooldown_until_ms;
+  uint64_t ejected_until_ms;
+  uint64_t last_probe_wall_ms; /* 0: not probed yet */
+  uint32_t is_initialised;
+  pthread_mutex_t lock;
+  char reason[PROVIDER_REASON_MAX]; /* of the current state; under the lock */
+  bool cooldown_is_rate_limit;      /* such a pause holds even when nobody else is left; under the lock */
+  unsigned probe_fails, probe_passes, ejections_in_row;
+  bool was_probed;
+  enum outcome_class ejected_for;
+};
+
+#define PROVIDER_PEAK_TAU_MS 10000.0
+
+struct provider *provider_new(const char *id, enum provider_kind kind, uint64_t now_ms);
+struct provider *provider_ref(struct provider *p);
+void provider_unref(struct provider **p);
+
+/* ---- attempts ---- */
+void provider_begin(struct provider *p);
+/* What a settlement changed, for the caller to log once. */
+enum health_event { HEALTH_SAME, HEALTH_WENT_DOWN, HEALTH_CAME_UP, HEALTH_EJECTED, HEALTH_COOLING };
+enum health_event provider_settle(struct provider *p, const struct outcome *o, const struct health_rules *rules,
+                                  uint64_t now_ms);
+
+/* ---- probes, switches, initialisation ---- */
+enum health_event provider_probed(struct provider *p, bool ok, const char *reason, const struct health_rules *rules,
+                                  uint64_t now_ms, uint64_t wall_ms);
+void provider_switch(struct provider *p, enum provider_admin admin);
+/* `reason` NULL: it is ready. Otherwise it is listed unhealthy with the reason and never a candidate. */
+void provider_set_init(struct provider *p, const char *reason);
+
+/* ---- reading ---- */
+enum provider_bar provider_barred(const struct provider *p, uint64_t now_ms);
+/* As barred, when nobody is free: only the operator's switch, initialisation and a rate-limit pause still count. */
+enum provider_bar provider_barred_in_panic(struct provider *p, uint64_t now_ms);
+/* Up or degraded, initialised and not ejected: what /health calls isHealthy. */
+bool provider_is_healthy(const struct provider *p, uint64_t now_ms);
+/* Milliseconds until the current pause or ejection ends; 0 when there is none. */
+uint64_t provider_free_in_ms(const struct provider *p, uint64_t now_ms);
+void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX]);
+const char *provider_state_name(enum provider_state s);
+const char *provider_admin_name(enum provider_admin a);
+
+/* The registry: all providers of the process by id. */
+struct registry;
+struct registry *registry_new(void);
+void registry_free(struct registry *r);
+/* An existing provider with that id, or a new one; the caller gets a reference. */
+struct provider *registry_get(struct registry *r, const char *id, enum provider_kind kind, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * abi: abi_decl.h as C sees it, with the checks that keep it in step with the rest of the program. Scripts reach
+ * the functions through ffi.C, so they are exported from the binary.
+ */
+#ifndef MOONGATE_SCRIPT_ABI_H
+#define MOONGATE_SCRIPT_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/outcome.h"
+
+#pragma GCC visibility push(default)
+#include "script/abi_decl.h"
+#pragma GCC visibility pop
+
+_Static_assert(sizeof(struct lb_text) == 16, "lb_text has no hidden padding");
+_Static_assert(sizeof(struct lb_provider) % 8 == 0, "lb_provider has no hidden padding");
+_Static_assert((int)LB_CLASS_N == (int)OUTCOME_N, "classes are the same set");
+#define ABI_SAME_CLASS_(name, text, retry, health)                                                           \
+  _Static_assert((int)LB_CLASS_##name == (int)OUTCOME_##name, "class " text " has one number");
+OUTCOME_MAP(ABI_SAME_CLASS_)
+#undef ABI_SAME_CLASS_
+
+#endif

@@ -1,0 +1,110 @@
+/* The boundary between C and Lua. Declarations only: these bytes are compiled as C (through abi.h, which adds
+   guard, includes and size checks) and handed as they are to LuaJIT's ffi.cdef, so the two cannot drift.
+   No preprocessor line, no bit-field, padding spelled out. Within one major version: append only.
+   Values cross, ownership does not: views are const for scripts, filled before a call, meaningless after it. */
+
+enum { LB_ABI_MAJOR = 1, LB_ABI_MINOR = 0 };
+
+/* What retry returns. */
+enum lb_retry { LB_DEFAULT = 0, LB_NEXT = 1, LB_SAME = 2, LB_STOP = 3 };
+/* What health returns. */
+enum lb_health { LB_KEEP = 0, LB_UP = 1, LB_DEGRADED = 2, LB_DOWN = 3 };
+
+/* How an attempt ended; same order as OUTCOME_MAP in model/outcome.h. */
+enum lb_class {
+  LB_CLASS_OK, LB_CLASS_CONNECT, LB_CLASS_TLS, LB_CLASS_DNS, LB_CLASS_TIMEOUT_CONNECT, LB_CLASS_TIMEOUT_TTFT,
+  LB_CLASS_TIMEOUT_IDLE, LB_CLASS_TIMEOUT_TOTAL, LB_CLASS_RATE_LIMITED, LB_CLASS_EXHAUSTED, LB_CLASS_AUTH,
+  LB_CLASS_OVERLOADED, LB_CLASS_SERVER, LB_CLASS_BAD_RESPONSE, LB_CLASS_STREAM_TRUNCATED, LB_CLASS_CLIENT_ERROR,
+  LB_CLASS_CONTENT_POLICY, LB_CLASS_CLIENT_CLOSED, LB_CLASS_N
+};
+
+struct lb_text {
+  const char *ptr;
+  uint32_t len;
+  uint32_t pad;
+};
+
+/* One candidate. */
+struct lb_provider {
+  uint32_t index;                /* its place in this call's pool, 1 to #pool */
+  uint32_t slot;                 /* its place in the configuration, 1 and up; stable within a generation */
+  struct lb_text id;
+  struct lb_text address;        /* empty for direct endpoints */
+  struct lb_text kind;           /* "direct" or "onchain" */
+  struct lb_text model;          /* empty when the request's model is passed on */
+  double weight;                 /* configured, 0 and up */
+  double priority;               /* configured, lower is preferred */
+  uint32_t in_flight;            /* attempts running now, all workers */
+  uint32_t consecutive_failures;
+  uint32_t samples;              /* successful attempts measured */
+  uint32_t last_class;           /* enum lb_class of the attempt settled last */
+  double dispatched;             /* attempts begun since the provider was first configured */
+  double latency_ms;             /* EWMA of total time; NaN while samples is 0, as the next three */
+  double ttft_ms;                /* EWMA of time to the first byte */
+  double tpot_ms;                /* EWMA of time per output token */
+  double peak_ttft_ms;           /* EWMA that jumps up at once and decays */
+  double error_rate;             /* EWMA, 0 to 1 */
+  double throttle_rate;          /* EWMA, 0 to 1 */
+  double state_since_ms;         /* how long it has been in its state */
+  double cooldown_ms;            /* what is left of its pause, 0 when there is none */
+  double rl_requests_left;       /* the provider's own rate-limit headers; NaN when it sent none */
+  double rl_tokens_left;
+  double rl_reset_ms;
+  double price_in;               /* chain fields: NaN until the chain is known */
+  double price_out;
+  double balance;
+  double runway_s;
+  double token_expires_s;
+  uint32_t state;                /* enum lb_health: LB_UP, LB_DEGRADED or LB_DOWN */
+  uint32_t verifiable;
+  uint32_t verify_ok;
+  uint32_t verify_fail;
+};
+
+/* The request that a decision is made for. */
+struct lb_request {
+  struct lb_text id;
+  struct lb_text kind;           /* "chat", "completions", "embeddings", "images", "audio", "responses", "messages" */
+  struct lb_text model;          /* as the client named it; empty when it named none */
+  struct lb_text session_key;    /* X-Session-Id or the body's prompt_cache_key; empty when there is none */
+  struct lb_text client;         /* the peer's IP address */
+  struct lb_text head;           /* the allow-listed fields, "name: value" lines; read it with req:header() */
+  double body_bytes;
+  double est_input_tokens;       /* body bytes / 4 */
+  double max_tokens;             /* NaN when the client set none */
+  double elapsed_ms;             /* since the request was complete */
+  double deadline_ms;            /* what is left until the total deadline */
+  double seed;                   /* of req:rand() and req:hash(); the same for all attempts of a request */
+  double prefix_hash;            /* of the first 1024 body bytes; 0 when the body is empty */
+  uint32_t attempt;              /* 1 for the first */
+  uint32_t stream;               /* 0 or 1 */
+};
+
+/* How an attempt ended. */
+struct lb_outcome {
+  uint32_t class_id;             /* enum lb_class */
+  int32_t status;                /* 0 when no answer came */
+  double retry_after_ms;
+  double connect_ms;             /* NaN when that point was not reached, as the next two */
+  double ttft_ms;
+  double total_ms;
+  double tokens_in;              /* NaN when unknown */
+  double tokens_out;
+  uint32_t committed;            /* 1: bytes have reached the client */
+  uint32_t pad;
+};
+
+/* What select sees: n candidates in configuration order. */
+struct lb_pool {
+  uint32_t n;
+  uint32_t pad;
+  const struct lb_provider *items;
+};
+
+/* Functions that scripts may call, through the runtime. None blocks, allocates for the other side, or calls Lua. */
+double lb_abi_now_ms(void);
+double lb_abi_counter_add(uint32_t counter, double n);
+int32_t lb_abi_counter_find(const char *name, uint32_t len);
+void lb_abi_log(uint32_t level, const char *text, uint32_t len);
+double lb_abi_random(void);
+const char *lb_abi_request_header(const struct lb_request *req, const char *name, uint32_t len, uint32_t *out_len);
