@@ -7,6 +7,7 @@
 #ifndef MOONGATE_SCRIPT_SETTINGS_H
 #define MOONGATE_SCRIPT_SETTINGS_H
 
+#include "base/buf.h"
 #include "model/plan.h"
 
 /* Values from the command line; they win over the file. Strings are borrowed. */
