@@ -1,0 +1,506 @@
+#include "net/conn.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+
+#define LINGER_MS       2000
+#define DRAIN_MS        5000
+#define BODY_GRACE_MS   5000
+#define OUT_MAX         (64u * 1024 * 1024)
+#define IN_MAX          (HTTP_HEAD_MAX + LOOP_READ_BYTES)
+#define KEEP_BUFFER_MAX 4096
+
+static void parse(struct conn *c);
+static void on_deadline(struct wheel_timer *t);
+
+/* ---- life and death ------------------------------------------------------------------------------------------ */
+
+void conn_server_init(struct conn_server *s, struct loop *loop, const struct conn_ops *ops, void *context,
+                      const struct conn_limits *limits) {
+  *s = (struct conn_server){.loop = loop, .ops = ops, .context = context, .limits = *limits};
+  list_init(&s->conns);
+}
+
+static void on_closed(uv_handle_t *h) {
+  struct conn *c = h->data;
+  list_remove(&c->node);
+  c->server->n_conns--;
+  buf_release(&c->in);
+  buf_release(&c->out);
+  buf_release(&c->writing);
+  free(c);
+}
+
+static void close_now(struct conn *c) {
+  if (c->state == CONN_CLOSING) return;
+  c->state = CONN_CLOSING;
+  loop_timer_stop(c->server->loop, &c->timer);
+  loop_timer_stop(c->server->loop, &c->write_timer);
+  uv_close((uv_handle_t *)&c->tcp, on_closed);
+}
+
+/* The connection is of no use any more; tells the layer above when a request was active. */
+static void fail(struct conn *c) {
+  if (c->state == CONN_CLOSING) return;
+  bool was_active = c->is_active;
+  c->is_active = false;
+  close_now(c);
+  if (was_active) c->server->ops->on_gone(c);
+}
+
+void conn_abort(struct conn *c) {
+  c->is_active = false;
+  c->user = NULL;
+  if (c->state == CONN_CLOSING) return;
+  /* A reset, not an orderly end: a client that reads until close must not take what it has for the whole. */
+  if (uv_tcp_close_reset(&c->tcp, on_closed) == 0) {
+    c->state = CONN_CLOSING;
+    loop_timer_stop(c->server->loop, &c->timer);
+    loop_timer_stop(c->server->loop, &c->write_timer);
+    return;
+  }
+  close_now(c);
+}
+
+void conn_server_stop(struct conn_server *s) {
+  s->is_stopping = true;
+  list_each(node, next, &s->conns) {
+    struct conn *c = container_of(node, struct conn, node);
+    if (c->state == CONN_IDLE && conn_pending(c) == 0) close_now(c);
+  }
+}
+
+void conn_server_abort(struct conn_server *s) {
+  s->is_stopping = true;
+  list_each(node, next, &s->conns) {
+    fail(container_of(node, struct conn, node));
+  }
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------------- */
+
+static void lend_buffer(uv_handle_t *h, size_t suggested, uv_buf_t *out) {
+  (void)suggested;
+  struct loop *l = ((struct conn *)h->data)->server->loop;
+  if (l->read_buf_is_lent) {
+    *out = uv_buf_init(NULL, 0);
+    return;
+  }
+  l->read_buf_is_lent = true;
+  *out = uv_buf_init(l->read_buf, LOOP_READ_BYTES);
+}
+
+static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf);
+
+static void read_start(struct conn *c) {
+  if (c->is_reading || c->state == CONN_CLOSING || c->saw_eof) return;
+  int err = uv_read_start((uv_stream_t *)&c->tcp, lend_buffer, on_read);
+  if (err) fail(c);
+  else c->is_reading = true;
+}
+
+static void read_stop(struct conn *c) {
+  if (!c->is_reading) return;
+  (void)uv_read_stop((uv_stream_t *)&c->tcp);
+  c->is_reading = false;
+}
+
+static void start_timer(struct conn *c, uint64_t after_ms) {
+  loop_timer_start(c->server->loop, &c->timer, on_deadline, after_ms);
+}
+
+static void enter_idle(struct conn *c) {
+  c->state = CONN_IDLE;
+  c->scan = (struct http_head_scan){0};
+  c->has_faulted = false;
+  c->user = NULL;
+  start_timer(c, c->server->limits.idle_ms);
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status) {
+  (void)req;
+  (void)status; /* lingering ends with the peer's end of file or its deadline */
+}
+
+static void end_output(struct conn *c) {
+  c->shutdown_req.data = c;
+  start_timer(c, LINGER_MS);
+  if (uv_shutdown(&c->shutdown_req, (uv_stream_t *)&c->tcp, on_shutdown)) close_now(c);
+}
+
+/*
+ * Our side is closed once everything is sent; what the client still sends is read and dropped for a while, so that a
+ * reset does not destroy the answer on its way.
+ */
+static void enter_linger(struct conn *c) {
+  c->state = CONN_LINGER;
+  buf_release(&c->in);
+  loop_timer_stop(c->server->loop, &c->timer);
+  if (conn_pending(c) == 0) end_output(c);
+  if (c->state == CONN_LINGER) read_start(c);
+}
+
+static void raise_fault(struct conn *c, const struct http_fault *fault) {
+  if (c->has_faulted) return;
+  c->has_faulted = true;
+  c->keep_alive = false;
+  c->is_active = true;
+  c->is_finished = false;
+  c->state = CONN_WAITING;
+  c->body_ended = false;
+  loop_timer_stop(c->server->loop, &c->timer);
+  buf_release(&c->in);
+  c->server->ops->on_fault(c, fault);
+}
+
+static void on_deadline(struct wheel_timer *t) {
+  struct conn *c = container_of(t, struct conn, timer);
+  switch (c->state) {
+  case CONN_HEAD: raise_fault(c, &HTTP_FAULT_HEAD_TIMEOUT); break;
+  case CONN_BODY:
+    if (c->window_bytes < c->server->limits.body_rate_bytes) {
+      raise_fault(c, &HTTP_FAULT_BODY_TIMEOUT);
+    } else {
+      c->window_bytes = 0;
+      start_timer(c, c->server->limits.body_window_ms);
+    }
+    break;
+  default: fail(c);
+  }
+}
+
+/* Takes one head from the front of in. False: more bytes are needed, or the connection is done for. */
+static bool take_head(struct conn *c, const char *data, size_t len, size_t *used) {
+  struct conn_server *s = c->server;
+  size_t head_len = 0;
+  const struct http_fault *fault = http_request_find_end(&c->scan, &head_len, data, len);
+  if (!fault && head_len == 0) {
+    if (c->state == CONN_IDLE) {
+      c->state = CONN_HEAD;
+      start_timer(c, s->limits.head_ms);
+    }
+    return false;
+  }
+  struct http_request *req = &s->scratch;
+  if (!fault) fault = http_request_parse(req, data, head_len);
+  if (fault) {
+    c->minor = 1;
+    c->is_head_request = false;
+    raise_fault(c, fault);
+    return false;
+  }
+  *used = head_len;
+  c->scan = (struct http_head_scan){0};
+  c->minor = req->minor;
+  c->is_head_request = req->method == HTTP_HEAD;
+  c->keep_alive = req->keep_alive && !s->is_stopping;
+  c->framing = req->framing;
+  c->body_left = req->framing == HTTP_LENGTH ? req->content_length : 0;
+  c->body_ended = req->framing == HTTP_NO_BODY || (req->framing == HTTP_LENGTH && c->body_left == 0);
+  if (req->framing == HTTP_CHUNKED) chunk_decoder_init(&c->chunk);
+  c->is_active = true;
+  c->is_finished = false;
+  c->drained = 0;
+  c->window_bytes = 0;
+  c->state = CONN_BODY;
+  if (c->body_ended) loop_timer_stop(s->loop, &c->timer);
+  else start_timer(c, BODY_GRACE_MS + s->limits.body_window_ms);
+  s->ops->on_request(c, req);
+  return true;
+}
+
+static void end_of_body(struct conn *c) {
+  c->body_ended = true;
+  loop_timer_stop(c->server->loop, &c->timer);
+  if (c->state == CONN_BODY) {
+    c->state = CONN_WAITING;
+    c->server->ops->on_body_end(c);
+  }
+}
+
+/* Feeds body bytes; returns how many were used. */
+static size_t take_body(struct conn *c, const char *data, size_t len) {
+  size_t used = 0;
+  while (!c->body_ended && used < len && (c->state == CONN_BODY || c->state == CONN_DRAINING)) {
+    struct span piece = SPAN_NONE;
+    if (c->framing == HTTP_LENGTH) {
+      size_t take = len - used < c->body_left ? len - used : (size_t)c->body_left;
+      piece = span_make(data + used, take);
+      used += take;
+      c->body_left -= take;
+    } else {
+      size_t n = 0;
+      enum chunk_result r = chunk_decode(&c->chunk, &n, &piece, data + used, len - used);
+      used += n;
+      if (r == CHUNK_BAD) {
+        if (c->state == CONN_DRAINING) close_now(c);
+        else raise_fault(c, &HTTP_FAULT_BAD_CHUNK);
+        return len;
+      }
+      if (r == CHUNK_END) {
+        end_of_body(c);
+        return used;
+      }
+      if (r == CHUNK_MORE && piece.len == 0) return used;
+    }
+    c->window_bytes += piece.len;
+    if (c->state == CONN_DRAINING) {
+      c->drained += piece.len;
+      if (c->drained > CONN_DRAIN_MAX) {
+        enter_linger(c);
+        return len;
+      }
+    } else if (piece.len) {
+      c->server->ops->on_body(c, piece.ptr, piece.len);
+    }
+    if (c->framing == HTTP_LENGTH && c->body_left == 0 && (c->state == CONN_BODY || c->state == CONN_DRAINING))
+      end_of_body(c);
+  }
+  return used;
+}
+
+/* The request and its answer are both complete. */
+static void next_request(struct conn *c) {
+  if (!c->keep_alive || c->saw_eof || c->server->is_stopping) {
+    if (conn_pending(c) == 0) close_now(c);
+    return;
+  }
+  if (c->state != CONN_IDLE) enter_idle(c);
+}
+
+/* Runs as far as the bytes at hand allow; returns how many were used. */
+static size_t consume(struct conn *c, const char *data, size_t len) {
+  size_t at = 0;
+  for (;;) {
+    size_t used = 0;
+    switch (c->state) {
+    case CONN_IDLE:
+    case CONN_HEAD:
+      /* An unsent answer to an earlier request holds the next one back: pipelining cannot fill memory. */
+      if (at == len || conn_pending(c) > CONN_HIGH_WATER) return at;
+      if (!take_head(c, data + at, len - at, &used)) return c->state == CONN_HEAD || c->state == CONN_IDLE ? at : len;
+      at += used;
+      if (c->state == CONN_BODY && c->body_ended) end_of_body(c);
+      break;
+    case CONN_BODY:
+    case CONN_DRAINING:
+      if (!c->body_ended) {
+        if (at == len) return at;
+        at += take_body(c, data + at, len - at);
+        if (!c->body_ended && at < len) break;
+        if (!c->body_ended) return at;
+      }
+      if (c->is_finished && (c->state == CONN_DRAINING || c->state == CONN_BODY)) next_request(c);
+      if (c->state == CONN_BODY || c->state == CONN_DRAINING) return at;
+      break;
+    case CONN_WAITING: return at;
+    default: return len; /* lingering or closing: nobody wants them */
+    }
+  }
+}
+
+static void parse(struct conn *c) {
+  if (c->is_parsing) return; /* the caller's loop below goes on */
+  c->is_parsing = true;
+  size_t used = consume(c, c->in.data, c->in.len);
+  if (used && c->in.len) buf_consume(&c->in, used < c->in.len ? used : c->in.len);
+  if (c->in.len == 0 && c->in.cap) buf_release(&c->in);
+  c->is_parsing = false;
+}
+
+static void take_bytes(struct conn *c, const char *data, size_t len) {
+  if (c->in.len == 0) {
+    c->is_parsing = true;
+    size_t used = consume(c, data, len);
+    c->is_parsing = false;
+    data += used;
+    len -= used;
+    if (len == 0 || c->state == CONN_CLOSING || c->state == CONN_LINGER) return;
+    if (buf_append(&c->in, data, len)) fail(c);
+  } else {
+    if (buf_append(&c->in, data, len)) fail(c);
+    else parse(c);
+  }
+  /* More requests behind a running one: enough is held, the rest may wait in the kernel. */
+  bool is_blocked = c->state == CONN_WAITING || conn_pending(c) > CONN_HIGH_WATER;
+  if (is_blocked && c->in.len > HTTP_HEAD_MAX) read_stop(c);
+}
+
+static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
+  struct conn *c = s->data;
+  struct loop *l = c->server->loop;
+  if (n == 0 || n == UV_ENOBUFS) {
+    if (buf->base) l->read_buf_is_lent = false;
+    return;
+  }
+  if (n < 0) {
+    if (buf->base) l->read_buf_is_lent = false;
+    c->saw_eof = true;
+    c->is_reading = false;
+    (void)uv_read_stop(s);
+    if (c->is_active || conn_pending(c) == 0) fail(c);
+    else c->keep_alive = false; /* the answer still goes out */
+    return;
+  }
+  if (c->state == CONN_LINGER) c->drained += (uint64_t)n;
+  else take_bytes(c, buf->base, (size_t)n);
+  l->read_buf_is_lent = false;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------------------- */
+
+static void flush(struct conn *c);
+
+static void after_output(struct conn *c) {
+  if (c->state == CONN_CLOSING) return;
+  if (c->is_finished && !c->is_active) {
+    if (c->state == CONN_LINGER) {
+      end_output(c);
+      return;
+    }
+    if (c->keep_alive) {
+      if (c->in.len) parse(c);
+      read_start(c);
+      return;
+    }
+    if (c->body_ended || c->saw_eof) close_now(c);
+    return;
+  }
+  if (c->is_active && c->server->ops->on_drained) c->server->ops->on_drained(c);
+}
+
+static void on_write_stalled(struct wheel_timer *t) {
+  fail(container_of(t, struct conn, write_timer));
+}
+
+static void on_written(uv_write_t *req, int status) {
+  struct conn *c = req->data;
+  c->is_writing = false;
+  if (c->writing.cap > KEEP_BUFFER_MAX) buf_release(&c->writing);
+  else buf_clear(&c->writing);
+  if (c->state == CONN_CLOSING) return;
+  loop_timer_stop(c->server->loop, &c->write_timer);
+  if (status < 0) {
+    fail(c);
+    return;
+  }
+  if (c->out.len) flush(c);
+  else after_output(c);
+}
+
+static void flush(struct conn *c) {
+  if (c->is_writing || c->out.len == 0 || c->state == CONN_CLOSING) return;
+  struct buf ready = c->out;
+  c->out = c->writing;
+  c->writing = ready;
+  uv_buf_t b = uv_buf_init(c->writing.data, (unsigned)c->writing.len);
+  c->write_req.data = c;
+  int err = uv_write(&c->write_req, (uv_stream_t *)&c->tcp, &b, 1, on_written);
+  if (err) {
+    fail(c);
+    return;
+  }
+  c->is_writing = true;
+  loop_timer_start(c->server->loop, &c->write_timer, on_write_stalled, c->server->limits.write_ms);
+}
+
+int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n) {
+  if (c->state == CONN_CLOSING) return UV_ECANCELED;
+  size_t sent = 0;
+  if (!c->is_writing && c->out.len == 0) {
+    int r = uv_try_write((uv_stream_t *)&c->tcp, bufs, n);
+    if (r < 0 && r != UV_EAGAIN) {
+      /* The caller is told of the end by on_gone, from the loop, as of any other way a client leaves. */
+      loop_timer_start(c->server->loop, &c->write_timer, on_write_stalled, 0);
+      return r;
+    }
+    if (r > 0) sent = (size_t)r;
+  }
+  for (unsigned i = 0; i < n; i++) {
+    if (sent >= bufs[i].len) {
+      sent -= bufs[i].len;
+      continue;
+    }
+    int err = buf_append(&c->out, bufs[i].base + sent, bufs[i].len - sent);
+    if (err) return err;
+    sent = 0;
+  }
+  flush(c);
+  return c->state == CONN_CLOSING ? UV_ECANCELED : 0;
+}
+
+void conn_continue(struct conn *c) {
+  static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+  if (c->body_ended || c->minor == 0 || c->in.len) return;
+  uv_buf_t b = uv_buf_init((char *)text, sizeof text - 1);
+  (void)conn_send(c, &b, 1);
+}
+
+void conn_finish(struct conn *c, bool keep) {
+  if (c->state == CONN_CLOSING) return;
+  c->is_active = false;
+  c->is_finished = true;
+  c->user = NULL;
+  c->keep_alive = c->keep_alive && keep && !c->server->is_stopping;
+  if (!c->body_ended) {
+    bool is_small = c->keep_alive && (c->framing == HTTP_CHUNKED || c->body_left <= CONN_DRAIN_MAX);
+    if (is_small) {
+      c->state = CONN_DRAINING;
+      start_timer(c, DRAIN_MS);
+    } else {
+      enter_linger(c);
+      return;
+    }
+  } else {
+    next_request(c);
+  }
+  if (c->state == CONN_CLOSING) return;
+  read_start(c);
+  if (!c->is_parsing && c->in.len) parse(c);
+}
+
+/* ---- accepting ------------------------------------------------------------------------------------------------- */
+
+static void note_peer(struct conn *c) {
+  struct sockaddr_storage a;
+  int len = sizeof a;
+  c->peer[0] = '\0';
+  if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&a, &len)) return;
+  if (a.ss_family == AF_INET) {
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&a;
+    (void)uv_ip4_name(in, c->peer, sizeof c->peer);
+    c->peer_is_loopback = (ntohl(in->sin_addr.s_addr) >> 24) == 127;
+  } else if (a.ss_family == AF_INET6) {
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
+    (void)uv_ip6_name(in6, c->peer, sizeof c->peer);
+    const unsigned char *b = in6->sin6_addr.s6_addr;
+    c->peer_is_loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && b[12] == 127);
+  }
+}
+
+int conn_accept(struct conn_server *s, uv_stream_t *listener) {
+  struct conn *c = x_calloc(1, sizeof *c);
+  c->server = s;
+  c->minor = 1;
+  buf_init(&c->in, IN_MAX);
+  buf_init(&c->out, OUT_MAX);
+  buf_init(&c->writing, OUT_MAX);
+  int err = uv_tcp_init(&s->loop->uv, &c->tcp);
+  if (err) {
+    free(c);
+    return err;
+  }
+  c->tcp.data = c;
+  list_push_back(&s->conns, &c->node);
+  s->n_conns++;
+  err = uv_accept(listener, (uv_stream_t *)&c->tcp);
+  if (err) {
+    close_now(c);
+    return err;
+  }
+  (void)uv_tcp_nodelay(&c->tcp, 1);
+  note_peer(c);
+  enter_idle(c);
+  read_start(c);
+  return 0;
+}

@@ -1,0 +1,110 @@
+/*
+ * conn: one client connection. Turns bytes into requests, one at a time and in order, and carries the answer's
+ * bytes back with backpressure. It knows HTTP framing of requests; answers are bytes that the layer above framed.
+ *
+ * Thread: its loop's.   Owner: itself (in its server's list), freed when its socket has closed.
+ * Invariant: between on_request and conn_finish exactly one request is active; on_gone is called at most once
+ * for it, and never after conn_finish.
+ *
+ *   IDLE ──bytes──► HEAD ──on_request──► BODY ──on_body_end──► WAITING ──conn_finish──► IDLE (next request)
+ *     ▲                                    │ conn_finish before the body has ended: DRAINING (small) or LINGER
+ *     └────────────────────────────────────┘
+ *
+ * The peer leaving (end of file, reset, a deadline) while a request is active → on_gone, then the socket closes.
+ */
+#ifndef MOONGATE_NET_CONN_H
+#define MOONGATE_NET_CONN_H
+
+#include "net/loop.h"
+#include "wire/chunk.h"
+#include "wire/http_request.h"
+
+#define CONN_HIGH_WATER 65536 /* pending output from which the producer should pause */
+#define CONN_DRAIN_MAX  65536 /* unread body that is read and dropped to keep a connection */
+
+struct conn;
+
+struct conn_ops {
+  /* A checked head. The request and its spans are valid during the call only. */
+  void (*on_request)(struct conn *c, const struct http_request *req);
+  /* Body bytes without framing, then the end. Not called after conn_finish. */
+  void (*on_body)(struct conn *c, const char *bytes, size_t len);
+  void (*on_body_end)(struct conn *c);
+  /* Bytes that are no request, or came too slowly. Answer with conn_send and conn_finish; the connection closes. */
+  void (*on_fault)(struct conn *c, const struct http_fault *fault);
+  /* All pending output has left. */
+  void (*on_drained)(struct conn *c);
+  /* The client left, or the connection failed, while a request was active: forget `c`. */
+  void (*on_gone)(struct conn *c);
+};
+
+struct conn_limits {
+  uint32_t head_ms, idle_ms, write_ms; /* whole head; between requests; no progress while writing */
+  uint32_t body_rate_bytes, body_window_ms;
+};
+
+/* What a group of connections shares; outlives them. */
+struct conn_server {
+  struct loop *loop;
+  const struct conn_ops *ops;
+  void *context;
+  struct conn_limits limits; /* read when a deadline starts */
+  struct list conns;
+  unsigned n_conns;
+  bool is_stopping; /* finish what runs, accept no further requests */
+  struct http_request scratch; /* the head being handled */
+};
+
+enum conn_state { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_WAITING, CONN_DRAINING, CONN_LINGER, CONN_CLOSING };
+
+struct conn {
+  uv_tcp_t tcp;
+  struct conn_server *server;
+  struct list node;
+  void *user; /* of the layer above; NULL when no request is active there */
+  enum conn_state state;
+  struct http_head_scan scan;
+  struct buf in; /* bytes not consumed yet */
+  enum http_framing framing;
+  struct chunk_decoder chunk;
+  uint64_t body_left, drained;
+  uint64_t window_bytes;
+  struct buf out, writing;
+  uv_write_t write_req;
+  uv_shutdown_t shutdown_req;
+  struct wheel_timer timer, write_timer;
+  char peer[48]; /* address without port */
+  bool peer_is_loopback;
+  bool is_reading, is_writing, is_parsing, has_faulted;
+  bool is_active;     /* on_request was called, conn_finish was not */
+  bool is_finished;   /* conn_finish was called, pending output may remain */
+  bool keep_alive;    /* what the client and we agreed on */
+  bool body_ended, saw_eof;
+  unsigned minor;     /* HTTP/1.minor of the active request */
+  bool is_head_request;
+};
+
+void conn_server_init(struct conn_server *s, struct loop *loop, const struct conn_ops *ops, void *context,
+                      const struct conn_limits *limits);
+/* Idle connections close now, the others after their answer. */
+void conn_server_stop(struct conn_server *s);
+/* Closes all at once (on_gone is called for the active ones). */
+void conn_server_abort(struct conn_server *s);
+
+/* Takes a pending connection of `listener`. */
+int conn_accept(struct conn_server *s, uv_stream_t *listener);
+
+/* Queues bytes (copied when the socket does not take them at once). 0, or an error after which the connection is closing. */
+int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n);
+/* Bytes that wait for the client. */
+static inline size_t conn_pending(const struct conn *c) {
+  return c->out.len + c->writing.len;
+}
+/* The answer is complete; `keep` false closes the connection once it has been sent. `c` may be handling the next request on return. */
+void conn_finish(struct conn *c, bool keep);
+/* Ends the connection now, without waiting for output: the client sees that the answer broke off. No on_gone. */
+void conn_abort(struct conn *c);
+/* The head was accepted and the body is wanted: answers Expect: 100-continue when the client waits for that. */
+void conn_continue(struct conn *c);
+
+#endif

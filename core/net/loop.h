@@ -1,0 +1,54 @@
+/*
+ * loop: one event loop with what everything on it shares: the timer wheel, a read buffer that is lent to
+ * whichever socket has bytes, arena chunks, and a mailbox other threads may drop work into.
+ *
+ * Thread: one (its own), but for loop_post(). Owner: a worker or control.
+ */
+#ifndef MOONGATE_NET_LOOP_H
+#define MOONGATE_NET_LOOP_H
+
+#include "base/arena.h"
+#include "base/wheel.h"
+
+#include <pthread.h>
+#include <uv.h>
+
+#define LOOP_READ_BYTES 65536
+
+/* Work for the loop's thread. The poster allocates it; the function frees it. */
+struct loop_message {
+  struct loop_message *next;
+  void (*on_loop)(struct loop_message *);
+};
+
+struct loop {
+  uv_loop_t uv;
+  struct wheel wheel;
+  uv_timer_t wheel_timer;
+  uint64_t wheel_due_ms; /* when wheel_timer fires; 0: not running */
+  struct arena_pool arenas;
+  char *read_buf; /* LOOP_READ_BYTES */
+  bool read_buf_is_lent;
+  uv_async_t mail;
+  pthread_mutex_t mail_lock;
+  struct loop_message *mail_first, **mail_last;
+  bool is_closing;
+};
+
+int loop_init(struct loop *l) MUST_CHECK;
+/* Closes the loop's own handles; then runs the loop until nothing is left and frees it. All others must be closing. */
+void loop_close(struct loop *l);
+
+/* Monotonic milliseconds, as of this turn of the loop. */
+static inline uint64_t loop_now_ms(struct loop *l) {
+  return uv_now(&l->uv);
+}
+void loop_timer_start(struct loop *l, struct wheel_timer *t, wheel_fn *on_due, uint64_t after_ms);
+static inline void loop_timer_stop(struct loop *l, struct wheel_timer *t) {
+  wheel_stop(&l->wheel, t);
+}
+
+/* From any thread: `m->on_loop(m)` runs on the loop's thread, in order of posting. */
+void loop_post(struct loop *l, struct loop_message *m);
+
+#endif

@@ -1,0 +1,612 @@
+/*
+ * The libcurl transport. One multi handle per loop; libcurl says which sockets and which timeout it wants watched, the
+ * loop reports back. Easy handles are kept with their settings and used again for the same URL.
+ *
+ * libcurl must not be re-entered from its own callbacks, so starts and cancels that arrive there are queued and carried
+ * out by run(), the only place that collects finished transfers.
+ */
+#include "net/upstream.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FIELDS_MAX       64
+#define INTERIM_MAX      16
+#define TARGETS_MAX      1024
+#define FREE_CALLS_MAX   256
+#define POST_INLINE_MAX  65536
+#define POOL_CONNECTIONS 512
+
+struct target { /* one URL with its idle handles */
+  struct list node;
+  CURLU *url;
+  char *text;
+  size_t text_len;
+  struct list free_calls;
+  unsigned n_live;
+};
+
+struct upstream {
+  struct loop *loop;
+  CURLM *multi;
+  struct wheel_timer timer;
+  struct list targets;
+  unsigned n_targets, n_free, n_live;
+  struct list starting, cancelling;
+  struct socket_watch **watches; /* by descriptor */
+  size_t n_watches;
+  struct http_response scratch;
+  unsigned depth; /* libcurl is on the stack */
+  bool is_running, timeout_now, is_closing;
+  char *ca_file;
+  long idle_s;
+};
+
+struct socket_watch {
+  uv_poll_t poll;
+  struct upstream *up;
+  curl_socket_t fd;
+  int events;         /* being watched */
+  bool is_wanted;     /* by libcurl */
+  bool is_connection; /* opened and closed through our callbacks */
+};
+
+enum call_phase { PHASE_HEAD, PHASE_BODY };
+
+struct upstream_call {
+  struct list node; /* in free_calls, starting or cancelling */
+  struct upstream *up;
+  struct target *target;
+  CURL *easy;
+  struct upstream_request req;
+  struct curl_slist nodes[FIELDS_MAX];
+  char *fields; /* the lines the nodes point into */
+  char *flat;   /* a small body of several segments in one piece */
+  size_t body_len, body_at;
+  struct buf head;
+  enum call_phase phase;
+  unsigned interim;
+  bool is_added, is_cancelled, is_paused;
+  const char *bad_answer; /* why we refused it */
+  char error[CURL_ERROR_SIZE];
+};
+
+static void run(struct upstream *u);
+
+int upstream_global_init(void) {
+  return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : ERR_TRANSPORT;
+}
+
+void upstream_global_release(void) {
+  curl_global_cleanup();
+}
+
+/* ---- sockets and the timeout ----------------------------------------------------------------------------------- */
+
+static void socket_action(struct upstream *u, curl_socket_t fd, int flags) {
+  int running = 0;
+  u->depth++;
+  (void)curl_multi_socket_action(u->multi, fd, flags, &running);
+  u->depth--;
+}
+
+static struct socket_watch *find_watch(const struct upstream *u, curl_socket_t fd) {
+  return fd >= 0 && (size_t)fd < u->n_watches ? u->watches[fd] : NULL;
+}
+
+static struct socket_watch *add_watch(struct upstream *u, curl_socket_t fd, bool is_connection) {
+  if ((size_t)fd >= u->n_watches) {
+    size_t n = u->n_watches ? u->n_watches : 64;
+    while (n <= (size_t)fd)
+      n *= 2;
+    u->watches = x_realloc(u->watches, n * sizeof(struct socket_watch *));
+    memset(u->watches + u->n_watches, 0, (n - u->n_watches) * sizeof(struct socket_watch *));
+    u->n_watches = n;
+  }
+  struct socket_watch *w = x_calloc(1, sizeof *w);
+  w->up = u;
+  w->fd = fd;
+  w->is_connection = is_connection;
+  if (uv_poll_init_socket(&u->loop->uv, &w->poll, fd)) {
+    free(w);
+    return NULL;
+  }
+  w->poll.data = w;
+  u->watches[fd] = w;
+  return w;
+}
+
+static void on_watch_closed(uv_handle_t *h) {
+  free(h->data);
+}
+
+static void drop_watch(struct socket_watch *w) {
+  w->up->watches[w->fd] = NULL;
+  uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+}
+
+static void on_poll(uv_poll_t *p, int status, int events) {
+  struct socket_watch *w = p->data;
+  struct upstream *u = w->up;
+  if (!w->is_wanted) { /* an idle pooled connection: libcurl looks at it before using it again */
+    (void)uv_poll_stop(p);
+    w->events = 0;
+    return;
+  }
+  int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+  if (events & UV_READABLE) flags |= CURL_CSELECT_IN;
+  if (events & UV_WRITABLE) flags |= CURL_CSELECT_OUT;
+  socket_action(u, w->fd, flags);
+  run(u);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user) {
+  (void)easy;
+  (void)socket_user;
+  struct upstream *u = user;
+  struct socket_watch *w = find_watch(u, fd);
+  if (what == CURL_POLL_REMOVE) {
+    /* A connection that goes back to the pool stays watched: no system call now and none at its next use. What is no
+       connection (the resolver's wake-up pipe) is closed behind our back, so its watch must go at once. */
+    if (w && w->is_connection) w->is_wanted = false;
+    else if (w) drop_watch(w);
+    return 0;
+  }
+  if (!w) w = add_watch(u, fd, false);
+  if (!w) return -1;
+  w->is_wanted = true;
+  int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+  if (events == w->events) return 0;
+  w->events = events;
+  return uv_poll_start(&w->poll, events, on_poll) ? -1 : 0;
+}
+
+static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *a) {
+  (void)purpose;
+  struct upstream *u = user;
+  int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+  if (fd < 0) return CURL_SOCKET_BAD;
+  if (add_watch(u, fd, true)) return fd;
+  (void)close(fd);
+  return CURL_SOCKET_BAD;
+}
+
+/* The watch must go before the descriptor does: its number may be given out again at once. */
+static int on_close_socket(void *user, curl_socket_t fd) {
+  struct upstream *u = user;
+  struct socket_watch *w = find_watch(u, fd);
+  if (w) drop_watch(w);
+  return close(fd);
+}
+
+static void on_timeout(struct wheel_timer *t) {
+  struct upstream *u = container_of(t, struct upstream, timer);
+  u->timeout_now = true;
+  run(u);
+}
+
+static int on_curl_timer(CURLM *multi, long timeout_ms, void *user) {
+  (void)multi;
+  struct upstream *u = user;
+  u->timeout_now = timeout_ms == 0;
+  if (timeout_ms > 0) loop_timer_start(u->loop, &u->timer, on_timeout, (uint64_t)timeout_ms);
+  else loop_timer_stop(u->loop, &u->timer);
+  return 0;
+}
+
+/* ---- the answer -------------------------------------------------------------------------------------------------- */
+
+static size_t refuse(struct upstream_call *call, const char *why) {
+  call->bad_answer = why;
+  return CURL_WRITEFUNC_ERROR;
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *user) {
+  struct upstream_call *call = user;
+  size_t len = size * n;
+  if (call->is_cancelled) return CURL_WRITEFUNC_ERROR;
+  if (call->phase == PHASE_BODY) return len; /* trailers are dropped */
+  if (call->head.len + len > HTTP_RESPONSE_HEAD_MAX) return refuse(call, "its head is too large");
+  if (buf_append(&call->head, line, len)) return refuse(call, "its head is too large");
+  if (!(len == 2 && line[0] == '\r' && line[1] == '\n')) {
+    if (len == 1 && line[0] == '\n') return refuse(call, "a line ends without CR");
+    return len;
+  }
+  struct http_response *head = &call->up->scratch;
+  const char *wrong = http_response_parse(head, call->head.data, call->head.len, true);
+  buf_clear(&call->head);
+  if (wrong) return refuse(call, wrong);
+  if (head->status < 200) {
+    if (head->status == 101) return refuse(call, "it switches protocols");
+    return ++call->interim > INTERIM_MAX ? refuse(call, "too many interim answers") : len;
+  }
+  call->phase = PHASE_BODY;
+  call->req.events->on_head(call->req.user, head);
+  return call->is_cancelled ? CURL_WRITEFUNC_ERROR : len;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *user) {
+  struct upstream_call *call = user;
+  size_t len = size * n;
+  if (call->is_cancelled) return CURL_WRITEFUNC_ERROR;
+  if (call->phase != PHASE_BODY) return refuse(call, "a body without a head");
+  if (len) call->req.events->on_data(call->req.user, bytes, len);
+  if (call->is_cancelled) return CURL_WRITEFUNC_ERROR;
+  /* Everything was taken; a pause asked for by the event starts behind these bytes. */
+  if (call->is_paused) (void)curl_easy_pause(call->easy, CURLPAUSE_RECV);
+  return len;
+}
+
+/* ---- the request ------------------------------------------------------------------------------------------------- */
+
+static size_t on_read_body(char *out, size_t size, size_t n, void *user) {
+  struct upstream_call *call = user;
+  size_t room = size * n, done = 0, skip = call->body_at;
+  for (unsigned i = 0; i < call->req.n_body && done < room; i++) {
+    struct span s = call->req.body[i];
+    if (skip >= s.len) {
+      skip -= s.len;
+      continue;
+    }
+    size_t take = s.len - skip < room - done ? s.len - skip : room - done;
+    memcpy(out + done, s.ptr + skip, take);
+    done += take;
+    skip = 0;
+  }
+  call->body_at += done;
+  return done;
+}
+
+static int on_seek_body(void *user, curl_off_t offset, int origin) {
+  struct upstream_call *call = user;
+  if (origin != SEEK_SET || offset < 0 || (size_t)offset > call->body_len) return CURL_SEEKFUNC_FAIL;
+  call->body_at = (size_t)offset;
+  return CURL_SEEKFUNC_OK;
+}
+
+static CURL *new_easy(struct upstream *u, struct upstream_call *call) {
+  CURL *e = curl_easy_init();
+  REQUIRE(e != NULL);
+  (void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+  (void)curl_easy_setopt(e, CURLOPT_PRIVATE, call);
+  (void)curl_easy_setopt(e, CURLOPT_CURLU, call->target->url);
+  (void)curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+  (void)curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+  (void)curl_easy_setopt(e, CURLOPT_PROXY, "");
+  (void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+  (void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+  (void)curl_easy_setopt(e, CURLOPT_HEADERDATA, call);
+  (void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+  (void)curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
+  (void)curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read_body);
+  (void)curl_easy_setopt(e, CURLOPT_READDATA, call);
+  (void)curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek_body);
+  (void)curl_easy_setopt(e, CURLOPT_SEEKDATA, call);
+  (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+  (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, u);
+  (void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+  (void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, u);
+  (void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->error);
+  (void)curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, u->idle_s);
+  (void)curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 65536L);
+  if (u->ca_file) (void)curl_easy_setopt(e, CURLOPT_CAINFO, u->ca_file);
+  return e;
+}
+
+static void free_call(struct upstream_call *call) {
+  if (call->easy) curl_easy_cleanup(call->easy);
+  buf_release(&call->head);
+  free(call->fields);
+  free(call->flat);
+  free(call);
+}
+
+static void free_target(struct upstream *u, struct target *t) {
+  struct list *node;
+  while ((node = list_pop_front(&t->free_calls))) {
+    u->n_free--;
+    free_call(container_of(node, struct upstream_call, node));
+  }
+  list_remove(&t->node);
+  u->n_targets--;
+  curl_url_cleanup(t->url);
+  free(t->text);
+  free(t);
+}
+
+/* Providers come and go with reloads; a target in use is told by its count of calls. */
+static void forget_idle_targets(struct upstream *u) {
+  list_each(node, next, &u->targets) {
+    struct target *t = container_of(node, struct target, node);
+    if (t->n_live == 0) free_target(u, t);
+  }
+}
+
+static struct target *find_target(struct upstream *u, struct span base, struct span path) {
+  size_t len = base.len + path.len;
+  list_each(node, next, &u->targets) {
+    struct target *t = container_of(node, struct target, node);
+    if (t->text_len != len || memcmp(t->text, base.ptr, base.len) != 0) continue;
+    if (memcmp(t->text + base.len, path.ptr, path.len) != 0) continue;
+    return t;
+  }
+  if (u->n_targets >= TARGETS_MAX) forget_idle_targets(u);
+  struct target *t = x_calloc(1, sizeof *t);
+  t->text = x_malloc(len + 1);
+  memcpy(t->text, base.ptr, base.len);
+  memcpy(t->text + base.len, path.ptr, path.len);
+  t->text[len] = '\0';
+  t->text_len = len;
+  list_init(&t->free_calls);
+  t->url = curl_url();
+  REQUIRE(t->url != NULL);
+  (void)curl_url_set(t->url, CURLUPART_URL, t->text, CURLU_PATH_AS_IS);
+  list_push_front(&u->targets, &t->node);
+  u->n_targets++;
+  return t;
+}
+
+/* Splits the "Name: value\r\n" lines into libcurl's list, whose nodes live in the call. */
+static bool set_fields(struct upstream_call *call) {
+  const struct upstream_request *req = &call->req;
+  static const char fixed[] = "Accept-Encoding: identity\r\nExpect:\r\n";
+  size_t len = sizeof fixed - 1 + req->fields[0].len + req->fields[1].len;
+  char *text = call->fields = x_realloc(call->fields, len + 1);
+  memcpy(text, fixed, sizeof fixed - 1);
+  size_t at = sizeof fixed - 1;
+  for (unsigned i = 0; i < 2; i++) {
+    if (req->fields[i].len) memcpy(text + at, req->fields[i].ptr, req->fields[i].len);
+    at += req->fields[i].len;
+  }
+  text[at] = '\0';
+  unsigned n = 0;
+  for (char *line = text; *line;) {
+    char *end = strstr(line, "\r\n");
+    if (!end || n == FIELDS_MAX) return false;
+    *end = '\0';
+    call->nodes[n].data = line;
+    call->nodes[n].next = NULL;
+    if (n) call->nodes[n - 1].next = &call->nodes[n];
+    n++;
+    line = end + 2;
+  }
+  (void)curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->nodes);
+  return true;
+}
+
+static void set_body(struct upstream_call *call) {
+  const struct upstream_request *req = &call->req;
+  CURL *e = call->easy;
+  if (!req->is_post) {
+    (void)curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
+    return;
+  }
+  call->body_len = call->body_at = 0;
+  for (unsigned i = 0; i < req->n_body; i++)
+    call->body_len += req->body[i].len;
+  (void)curl_easy_setopt(e, CURLOPT_POST, 1L);
+  (void)curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
+  if (req->n_body <= 1) {
+    (void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, req->n_body && req->body[0].len ? req->body[0].ptr : "");
+  } else if (call->body_len <= POST_INLINE_MAX) {
+    /* In one piece it leaves in the same write as the head. */
+    call->flat = x_realloc(call->flat, call->body_len + 1);
+    (void)on_read_body(call->flat, 1, call->body_len, call);
+    (void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, call->flat);
+  } else {
+    (void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, NULL);
+  }
+}
+
+void upstream_start(struct upstream *u, const struct upstream_request *req, struct upstream_call **out) {
+  struct target *t = find_target(u, req->base, req->path);
+  struct list *node = list_pop_front(&t->free_calls);
+  struct upstream_call *call;
+  if (node) {
+    call = container_of(node, struct upstream_call, node);
+    u->n_free--;
+  } else {
+    call = x_calloc(1, sizeof *call);
+    list_init(&call->node);
+    call->up = u;
+    call->target = t;
+    buf_init(&call->head, HTTP_RESPONSE_HEAD_MAX);
+    call->easy = new_easy(u, call);
+  }
+  call->req = *req;
+  call->phase = PHASE_HEAD;
+  call->interim = 0;
+  call->is_cancelled = call->is_paused = false;
+  call->bad_answer = NULL;
+  call->error[0] = '\0';
+  buf_clear(&call->head);
+  u->n_live++;
+  t->n_live++;
+  list_push_back(&u->starting, &call->node);
+  *out = call;
+  run(u);
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------- */
+
+static void recycle(struct upstream_call *call) {
+  struct upstream *u = call->up;
+  list_remove(&call->node);
+  if (call->is_added) {
+    u->depth++;
+    (void)curl_multi_remove_handle(u->multi, call->easy);
+    u->depth--;
+    call->is_added = false;
+  }
+  u->n_live--;
+  call->target->n_live--;
+  if (call->head.cap > 4096) buf_release(&call->head);
+  free(call->flat);
+  call->flat = NULL;
+  if (u->n_free >= FREE_CALLS_MAX || u->is_closing) {
+    free_call(call);
+    return;
+  }
+  list_push_front(&call->target->free_calls, &call->node);
+  u->n_free++;
+}
+
+static enum upstream_end end_of(const struct upstream_call *call, CURLcode code) {
+  if (call->bad_answer) return UPSTREAM_BAD_ANSWER;
+  bool has_head = call->phase == PHASE_BODY;
+  switch (code) {
+  case CURLE_OK: return has_head ? UPSTREAM_OK : UPSTREAM_NO_ANSWER;
+  case CURLE_COULDNT_RESOLVE_HOST:
+  case CURLE_COULDNT_RESOLVE_PROXY: return UPSTREAM_DNS;
+  case CURLE_COULDNT_CONNECT: return UPSTREAM_CONNECT;
+  case CURLE_OPERATION_TIMEDOUT: return UPSTREAM_CONNECT_TIMEOUT;
+  case CURLE_SSL_CONNECT_ERROR:
+  case CURLE_PEER_FAILED_VERIFICATION:
+  case CURLE_SSL_CACERT_BADFILE:
+  case CURLE_SSL_CERTPROBLEM:
+  case CURLE_SSL_CIPHER:
+  case CURLE_SSL_ISSUER_ERROR:
+  case CURLE_SSL_INVALIDCERTSTATUS:
+  case CURLE_SSL_PINNEDPUBKEYNOTMATCH: return UPSTREAM_TLS;
+  case CURLE_GOT_NOTHING:
+  case CURLE_SEND_ERROR:
+  case CURLE_RECV_ERROR: return has_head ? UPSTREAM_CUT : UPSTREAM_NO_ANSWER;
+  case CURLE_PARTIAL_FILE: return UPSTREAM_CUT;
+  default: return has_head ? UPSTREAM_CUT : UPSTREAM_BAD_ANSWER;
+  }
+}
+
+static void collect(struct upstream *u) {
+  CURLMsg *msg;
+  int left;
+  while ((msg = curl_multi_info_read(u->multi, &left))) {
+    if (msg->msg != CURLMSG_DONE) continue;
+    struct upstream_call *call = NULL;
+    CURLcode code = msg->data.result;
+    (void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+    if (!call->is_cancelled) {
+      /* The handle leaves the multi first: the event below may start a call that uses the connection. */
+      u->depth++;
+      (void)curl_multi_remove_handle(u->multi, call->easy);
+      u->depth--;
+      call->is_added = false;
+      const char *detail = call->bad_answer ? call->bad_answer : call->error[0] ? call->error : curl_easy_strerror(code);
+      call->req.events->on_done(call->req.user, end_of(call, code), detail);
+    }
+    recycle(call);
+  }
+}
+
+static void add(struct upstream_call *call) {
+  struct upstream *u = call->up;
+  if (!set_fields(call)) call->bad_answer = "too many request fields";
+  set_body(call);
+  (void)curl_easy_setopt(call->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)call->req.connect_ms);
+  u->depth++;
+  CURLMcode code = curl_multi_add_handle(u->multi, call->easy);
+  u->depth--;
+  REQUIRE(code == CURLM_OK);
+  call->is_added = true;
+}
+
+/* Does all that was put off: cancels, starts, the timeout that is due now, and finished transfers. */
+static void run(struct upstream *u) {
+  if (u->is_running || u->depth) return;
+  u->is_running = true;
+  bool again = true;
+  while (again) {
+    again = false;
+    struct list *node;
+    while ((node = list_pop_front(&u->cancelling)))
+      recycle(container_of(node, struct upstream_call, node));
+    while ((node = list_pop_front(&u->starting))) {
+      add(container_of(node, struct upstream_call, node));
+      again = true;
+    }
+    if (u->timeout_now) {
+      u->timeout_now = false;
+      socket_action(u, CURL_SOCKET_TIMEOUT, 0);
+      again = true;
+    }
+    collect(u);
+    again = again || !list_is_empty(&u->cancelling) || !list_is_empty(&u->starting) || u->timeout_now;
+  }
+  u->is_running = false;
+}
+
+void upstream_cancel(struct upstream_call *call) {
+  struct upstream *u = call->up;
+  call->is_cancelled = true;
+  list_remove(&call->node); /* not started yet: it never will be */
+  list_push_back(&u->cancelling, &call->node);
+  run(u);
+}
+
+void upstream_pause(struct upstream_call *call) {
+  if (call->is_paused) return;
+  call->is_paused = true;
+  /* From inside on_data the pause takes effect when that returns, see on_body(). */
+  if (call->up->depth || !call->is_added) return;
+  call->up->depth++;
+  (void)curl_easy_pause(call->easy, CURLPAUSE_RECV);
+  call->up->depth--;
+}
+
+void upstream_resume(struct upstream_call *call) {
+  if (!call->is_paused) return;
+  struct upstream *u = call->up;
+  call->is_paused = false;
+  if (!call->is_added) return;
+  u->depth++;
+  (void)curl_easy_pause(call->easy, CURLPAUSE_CONT);
+  u->depth--;
+  run(u);
+}
+
+double upstream_connect_ms(struct upstream_call *call) {
+  long fresh = 0;
+  curl_off_t connect_us = 0, tls_us = 0;
+  (void)curl_easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &fresh);
+  if (!fresh) return 0;
+  (void)curl_easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+  (void)curl_easy_getinfo(call->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
+  return (double)(tls_us > connect_us ? tls_us : connect_us) / 1000;
+}
+
+/* ---- the transport -------------------------------------------------------------------------------------------------- */
+
+struct upstream *upstream_curl_new(struct loop *loop, const struct upstream_options *options) {
+  struct upstream *u = x_calloc(1, sizeof *u);
+  u->loop = loop;
+  u->ca_file = options->ca_file ? x_strdup(options->ca_file) : NULL;
+  u->idle_s = options->idle_ms >= 1000 ? (long)(options->idle_ms / 1000) : 1;
+  list_init(&u->targets);
+  list_init(&u->starting);
+  list_init(&u->cancelling);
+  u->multi = curl_multi_init();
+  REQUIRE(u->multi != NULL);
+  (void)curl_multi_setopt(u->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  (void)curl_multi_setopt(u->multi, CURLMOPT_SOCKETDATA, u);
+  (void)curl_multi_setopt(u->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+  (void)curl_multi_setopt(u->multi, CURLMOPT_TIMERDATA, u);
+  (void)curl_multi_setopt(u->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+  (void)curl_multi_setopt(u->multi, CURLMOPT_MAXCONNECTS, (long)POOL_CONNECTIONS);
+  return u;
+}
+
+void upstream_free(struct upstream *u) {
+  run(u);
+  REQUIRE(u->n_live == 0);
+  u->is_closing = true;
+  while (!list_is_empty(&u->targets))
+    free_target(u, container_of(u->targets.next, struct target, node));
+  (void)curl_multi_cleanup(u->multi);
+  loop_timer_stop(u->loop, &u->timer);
+  for (size_t fd = 0; fd < u->n_watches; fd++)
+    if (u->watches[fd]) drop_watch(u->watches[fd]);
+  free(u->watches);
+  free(u->ca_file);
+  free(u);
+}
