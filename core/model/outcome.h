@@ -54,9 +54,12 @@ bool outcome_is_retryable(enum outcome_class c);
 bool outcome_harms_health(enum outcome_class c);
 
 /*
- * The class of a complete or partial answer by its status and (for 400, 402, 403 and 404) the first bytes of its
- * body: account trouble (funds, token, acknowledgement), content policy, or the caller's own mistake.
- * 1xx and 3xx are BAD_RESPONSE. 2xx is OK.
+ * The class of a complete or partial answer by its status and (for 400 and 429) the first bytes of its body:
+ *   2xx OK · 401, 403 AUTH · 402 EXHAUSTED · 408, 503, 529 OVERLOADED · other 5xx SERVER
+ *   429 RATE_LIMITED, with the code insufficient_quota or a billing code EXHAUSTED
+ *   400 CLIENT_ERROR, but CONTENT_POLICY for content_filter and content_policy_violation, AUTH and EXHAUSTED for the
+ *       account texts of 0G providers (which have no 401 and 402), read at the start of the error's message only
+ *   other 4xx CLIENT_ERROR · everything else, 1xx and 3xx included, BAD_RESPONSE
  */
 enum outcome_class outcome_of_status(int status, struct span body);
 

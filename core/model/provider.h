@@ -33,10 +33,10 @@ enum provider_bar {
 
 /* Thresholds of health decisions; part of the plan, copied so that this file needs none. */
 struct health_rules {
-  unsigned fall;              /* probes failing in a row until down (the very first probe: one) */
-  unsigned rise;              /* probes passing in a row until up again */
+  unsigned fall;              /* probes failing in a row until down (the very first probe: one); 0 is 1 */
+  unsigned rise;              /* probes passing in a row until up again; 0 is 1 */
   unsigned eject_after;       /* failed attempts in a row until ejected; 0: never */
-  uint32_t eject_base_ms;     /* first ejection; doubles each time up to eject_max_ms */
+  uint32_t eject_base_ms;     /* first ejection; doubles each time up to eject_max_ms, until a success */
   uint32_t eject_max_ms;
   uint32_t rate_limit_ms;     /* cooldown for a 429 without Retry-After */
   uint32_t account_ms;        /* cooldown for exhausted and auth */
@@ -78,32 +78,51 @@ struct provider {
   uint32_t state;           /* enum provider_state */
   uint32_t admin;           /* enum provider_admin */
   uint64_t state_since_ms;  /* monotonic */
-  uint64_t cooldown_until_ms;
+  uint64_t cooldown_until_ms;     /* any pause it asked for or its account needs */
+  uint64_t rate_limited_until_ms; /* the part of it that holds even when nobody else is left */
   uint64_t ejected_until_ms;
   uint64_t last_probe_wall_ms; /* 0: not probed yet */
   uint32_t is_initialised;
+  uint32_t ejections_in_row; /* since the last success, which resets it without the lock */
   pthread_mutex_t lock;
-  char reason[PROVIDER_REASON_MAX]; /* of the current state; under the lock */
-  bool cooldown_is_rate_limit;      /* such a pause holds even when nobody else is left; under the lock */
-  unsigned probe_fails, probe_passes, ejections_in_row;
+  char reason[PROVIDER_REASON_MAX]; /* why it is no candidate; from here on under the lock */
+  unsigned probe_fails, probe_passes;
   bool was_probed;
   enum outcome_class ejected_for;
 };
 
 #define PROVIDER_PEAK_TAU_MS 10000.0
+/*
+ * The other averages move by this share of the difference per sample, from the first sample on (rates: from 0). Workers
+ * update them without a lock, so now and then a sample is lost, which harms nobody.
+ */
+#define PROVIDER_EWMA_ALPHA 0.1
 
+/* Starts up, enabled and initialised: the first probe or provider_set_init() may say otherwise. */
 struct provider *provider_new(const char *id, enum provider_kind kind, uint64_t now_ms);
 struct provider *provider_ref(struct provider *p);
 void provider_unref(struct provider **p);
 
 /* ---- attempts ---- */
 void provider_begin(struct provider *p);
-/* What a settlement changed, for the caller to log once. */
+/*
+ * What a settlement or probe changed, for the caller to log once. CAME_UP: a probe ended a DOWN state or an
+ * ejection. COOLING: a pause began (one that only grew longer is no news).
+ */
 enum health_event { HEALTH_SAME, HEALTH_WENT_DOWN, HEALTH_CAME_UP, HEALTH_EJECTED, HEALTH_COOLING };
+/*
+ * By class: failures that harm health count towards an ejection; after an ejection has ended one more is enough,
+ * until a success. rate_limited pauses for Retry-After, exhausted and auth for account_ms; pauses only grow.
+ * client_error and content_policy leave health alone, client_closed the averages too.
+ */
 enum health_event provider_settle(struct provider *p, const struct outcome *o, const struct health_rules *rules,
                                   uint64_t now_ms);
 
 /* ---- probes, switches, initialisation ---- */
+/*
+ * A passing probe also ends an ejection at once when that was for want of a connection (connect, dns, tls,
+ * timeout_connect); the others sit out their time, since a model list says nothing about answers.
+ */
 enum health_event provider_probed(struct provider *p, bool ok, const char *reason, const struct health_rules *rules,
                                   uint64_t now_ms, uint64_t wall_ms);
 void provider_switch(struct provider *p, enum provider_admin admin);
@@ -113,16 +132,25 @@ void provider_set_init(struct provider *p, const char *reason);
 /* ---- reading ---- */
 enum provider_bar provider_barred(const struct provider *p, uint64_t now_ms);
 /* As barred, when nobody is free: only the operator's switch, initialisation and a rate-limit pause still count. */
-enum provider_bar provider_barred_in_panic(struct provider *p, uint64_t now_ms);
+enum provider_bar provider_barred_in_panic(const struct provider *p, uint64_t now_ms);
 /* Up or degraded, initialised and not ejected: what /health calls isHealthy. */
 bool provider_is_healthy(const struct provider *p, uint64_t now_ms);
-/* Milliseconds until the current pause or ejection ends; 0 when there is none. */
+/* Milliseconds until both pause and ejection have ended; 0 when there is none. */
 uint64_t provider_free_in_ms(const struct provider *p, uint64_t now_ms);
+/* Why it was last taken out; empty when nothing was, or when what it names has ended by a probe. */
 void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX]);
 const char *provider_state_name(enum provider_state s);
 const char *provider_admin_name(enum provider_admin a);
 
-/* The registry: all providers of the process by id. */
+/* True for "0x" and 40 hexadecimal digits. */
+bool provider_id_is_address(struct span id);
+/* Equal; addresses without case. */
+bool provider_id_eq(struct span a, struct span b);
+
+/*
+ * The registry: all providers of the process by id. It keeps a provider as long as somebody else does; one that no
+ * plan names any more goes with the next registry_get().
+ */
 struct registry;
 struct registry *registry_new(void);
 void registry_free(struct registry *r);
