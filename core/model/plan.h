@@ -105,18 +105,28 @@ struct plan {
   char *strategy_options; /* Lua text "return {…}" with plain data */
 };
 
+/* Numbers and switches carry the contract's defaults; texts and lists are NULL until somebody fills them. */
 struct plan *plan_new(void);
 struct plan *plan_ref(struct plan *p);
+/* The last one wipes and frees everything that the plan points at. */
 void plan_unref(struct plan **p);
-/* Builds the model tables; the plan is read-only afterwards. */
+/*
+ * Gives texts that are still NULL their defaults (host, upstream, strategy name and options), lists that are NULL an
+ * empty list, and builds `all` and the model tables; the plan is read-only afterwards.
+ */
 void plan_seal(struct plan *p);
 
-/* Parses an http(s) URL without query, fragment or userinfo. NULL on success, else a static text. */
+/*
+ * Parses an http(s) URL without query, fragment or userinfo. NULL on success, else a static text (then *out is
+ * empty and may be released all the same). Dot segments and bytes that need escaping are refused, not repaired.
+ */
 const char *endpoint_parse(struct endpoint *out, struct span url) MUST_CHECK;
 void endpoint_release(struct endpoint *e);
 
 /*
- * Who may serve a request for `model` (empty: none was named). False with strictModels and an unknown name.
+ * Who may serve a request for `model` (empty: none was named, everyone): the operator's entry for that name; else
+ * the providers whose own model it is; else everyone, or false with strictModels. A provider without a model of its
+ * own is therefore not asked while another one has exactly that model.
  */
 bool plan_who_serves(const struct plan *p, struct slot_set *out, struct span model);
 /* Slot of the provider with that id, or -1. Ids compare without case when they are addresses. */
