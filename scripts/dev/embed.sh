@@ -2,18 +2,18 @@
 # Prints a C file that embeds the named files byte for byte (.incbin) behind a table of (name, data, size).
 # usage: embed.sh FILE...
 set -eu
-echo '/* made by scripts/dev/embed.sh */'
-echo '#include "base/embedded.h"'
+printf '%s\n' '/* made by scripts/dev/embed.sh */' '#include "base/embedded.h"'
 i=0
 for f in "$@"; do
-  echo "__asm__(\".section .rodata\\n.balign 8\\nembed_$i:\\n.incbin \\\"$f\\\"\\nembed_${i}_end:\\n.byte 0\\n.previous\\n\");"
-  echo "extern const char embed_$i[] __asm__(\"embed_$i\"), embed_${i}_end[] __asm__(\"embed_${i}_end\");"
+  printf '__asm__(".section .rodata\\n.balign 8\\nembed_%d:\\n.incbin \\"%s\\"\\nembed_%d_end:\\n.byte 0\\n.previous\\n");\n' \
+    "$i" "$f" "$i"
+  printf 'extern const char embed_%d[] __asm__("embed_%d"), embed_%d_end[] __asm__("embed_%d_end");\n' "$i" "$i" "$i" "$i"
   i=$((i + 1))
 done
 echo 'static const struct embedded_file FILES[] = {'
 i=0
 for f in "$@"; do
-  echo "    {\"$f\", embed_$i, embed_${i}_end},"
+  printf '    {"%s", embed_%d, embed_%d_end},\n' "$f" "$i" "$i"
   i=$((i + 1))
 done
 echo '};'

@@ -1,0 +1,458 @@
+#include "daemon/control.h"
+#include "base/clock.h"
+#include "base/redact.h"
+#include "daemon/worker.h"
+#include "flow/probe.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define FIRST_ROUND_MS 1000
+#define SESSION_SHARDS 256
+#define SWEEP_MS       1000
+#define SWEEP_SHARDS   8
+
+struct control {
+  struct loop loop;
+  struct shared shared;
+  struct registry *registry;
+  struct plan *plan;
+  struct upstream *upstream;
+  struct prober prober;
+  struct worker *workers;
+  unsigned n_workers;
+  const struct options *options;
+  struct span text;
+  int *fds;
+  uint16_t port;
+  uint64_t last_generation;
+  uv_signal_t signals[3];
+  struct wheel_timer start_timer, sweep_timer;
+  bool is_serving, is_stopping, is_joining;
+  pthread_t joiner;
+  int exit_code;
+};
+
+static void print_lines(FILE *out, const char *prefix, struct span text) {
+  while (text.len) {
+    const char *end = memchr(text.ptr, '\n', text.len);
+    size_t len = end ? (size_t)(end - text.ptr) : text.len;
+    (void)fprintf(out, "%s%.*s\n", prefix, (int)len, text.ptr);
+    size_t skip = end ? len + 1 : len;
+    text.ptr += skip;
+    text.len -= skip;
+  }
+}
+
+/* ---- plans ---------------------------------------------------------------------------------------------------------------- */
+
+/* A plan that loads and whose strategy loads, or NULL with the problems in the report. */
+static struct plan *load_plan(struct settings_report *report, const struct options *o, struct span text,
+                              struct registry *registry) {
+  struct plan *plan = settings_load(report, o->config, text, &o->overrides, registry);
+  if (!plan) return NULL;
+  char err[SCRIPT_ERROR_MAX];
+  struct generation *canary = generation_new(plan, 0, err);
+  if (canary) {
+    generation_free(canary);
+    return plan;
+  }
+  report->n_problems++;
+  buf_putf(&report->problems, "%s\n", err);
+  plan_unref(&plan);
+  return NULL;
+}
+
+static void note_status(struct control *c, const char *error) {
+  struct strategy_status *s = &c->shared.status;
+  pthread_mutex_lock(&c->shared.status_lock);
+  if (error) {
+    s->reloads_failed++;
+    (void)snprintf(s->last_error, sizeof s->last_error, "%s", error);
+  } else {
+    s->last_error[0] = '\0';
+    s->generation = c->plan->generation;
+    s->since_wall_ms = clock_wall_ms();
+    (void)snprintf(s->name, sizeof s->name, "%s", c->plan->strategy_name);
+    (void)snprintf(s->file, sizeof s->file, "%s", c->plan->strategy_path ? c->plan->strategy_path : "");
+    if (c->last_generation > 1) s->reloads_ok++;
+  }
+  pthread_mutex_unlock(&c->shared.status_lock);
+}
+
+static void take_plan(struct control *c, struct plan *plan) {
+  if (c->plan) plan_unref(&c->plan);
+  c->plan = plan;
+  plan->generation = ++c->last_generation;
+  log_setup(plan->settings.log_level, plan->settings.log_format);
+  note_status(c, NULL);
+}
+
+/* ---- reload --------------------------------------------------------------------------------------------------------------- */
+
+static void warn_of_fixed(const struct settings *was, const struct settings *is) {
+  if (strcmp(was->host, is->host) != 0 || was->port != is->port)
+    log_warn("host and port change with a restart only");
+  if (was->workers != is->workers) log_warn("workers changes with a restart only");
+}
+
+static void reload(struct control *c, struct reload_ticket *t) {
+  struct settings_report report;
+  settings_report_init(&report);
+  struct plan *plan = load_plan(&report, c->options, c->text, c->registry);
+  if (plan) {
+    warn_of_fixed(&c->plan->settings, &plan->settings);
+    take_plan(c, plan);
+    for (unsigned i = 0; i < c->n_workers; i++)
+      worker_adopt(&c->workers[i], plan);
+    session_table_limit(c->shared.sessions, plan->settings.max_sessions, plan->settings.session_timeout_ms);
+    prober_adopt(&c->prober, plan);
+    log_info("generation %llu: strategy %s over %u providers", (unsigned long long)plan->generation,
+             plan->strategy_name, plan->n_entries);
+  } else {
+    (void)redact_apply(&report.problems);
+    const char *text = buf_cstr(&report.problems);
+    log_error("reload refused, generation %llu goes on: %s", (unsigned long long)c->plan->generation, text);
+    note_status(c, text);
+    if (t) (void)snprintf(t->error, sizeof t->error, "%s", text);
+  }
+  if (t) {
+    t->ok = plan != NULL;
+    t->generation = c->plan->generation;
+  }
+  settings_report_release(&report);
+}
+
+static void on_answer_message(struct loop_message *m) {
+  struct reload_ticket *t = container_of(m, struct reload_ticket, message);
+  t->on_answer(t);
+}
+
+static void on_reload_message(struct loop_message *m) {
+  struct reload_ticket *t = container_of(m, struct reload_ticket, message);
+  struct control *c = ((struct flow *)t->flow)->shared->control_context;
+  if (c->is_stopping) {
+    (void)snprintf(t->error, sizeof t->error, "the balancer is stopping");
+  } else {
+    reload(c, t);
+  }
+  t->message.on_loop = on_answer_message;
+  loop_post(t->reply_to, &t->message);
+}
+
+static void ask_reload(struct shared *s, struct reload_ticket *t) {
+  t->message.on_loop = on_reload_message;
+  loop_post(s->control, &t->message);
+}
+
+struct probe_wish {
+  struct loop_message message;
+  struct control *control;
+  struct provider *provider;
+};
+
+static void on_probe_wish(struct loop_message *m) {
+  struct probe_wish *w = container_of(m, struct probe_wish, message);
+  if (!w->control->is_stopping) prober_hurry(&w->control->prober, w->provider);
+  provider_unref(&w->provider);
+  free(w);
+}
+
+static void ask_probe(struct shared *s, struct provider *p) {
+  struct probe_wish *w = x_calloc(1, sizeof *w);
+  w->message.on_loop = on_probe_wish;
+  w->control = s->control_context;
+  w->provider = provider_ref(p);
+  loop_post(s->control, &w->message);
+}
+
+/* ---- signals, stopping ---------------------------------------------------------------------------------------------------- */
+
+struct joiner {
+  struct loop_message message;
+  struct control *control;
+};
+
+static void on_joined(struct loop_message *m) {
+  struct joiner *j = container_of(m, struct joiner, message);
+  uv_stop(&j->control->loop.uv);
+  free(j);
+}
+
+/* A thread of its own waits for the workers, so that control's loop still hears a second signal. */
+static void *join_workers(void *arg) {
+  struct joiner *j = arg;
+  for (unsigned i = 0; i < j->control->n_workers; i++)
+    worker_join(&j->control->workers[i]);
+  loop_post(&j->control->loop, &j->message);
+  return NULL;
+}
+
+static void start_joining(struct control *c) {
+  struct joiner *j = x_calloc(1, sizeof *j);
+  j->control = c;
+  j->message.on_loop = on_joined;
+  pthread_t t;
+  REQUIRE(pthread_create(&t, NULL, join_workers, j) == 0);
+  c->joiner = t;
+  c->is_joining = true;
+}
+
+static void stop(struct control *c) {
+  if (c->is_stopping) {
+    log_warn("second signal: ending at once");
+    for (unsigned i = 0; i < c->n_workers; i++)
+      worker_stop(&c->workers[i], 0);
+    return;
+  }
+  c->is_stopping = true;
+  log_info("stopping: finishing what runs, at most %u ms", c->plan->settings.timeouts.drain);
+  prober_stop(&c->prober);
+  for (unsigned i = 0; i < c->n_workers; i++)
+    worker_stop(&c->workers[i], c->plan->settings.timeouts.drain ? c->plan->settings.timeouts.drain : 1);
+  start_joining(c);
+}
+
+static void on_signal(uv_signal_t *h, int number) {
+  struct control *c = h->data;
+  if (number != SIGHUP) {
+    stop(c);
+  } else if (!c->is_stopping && c->is_serving) {
+    reload(c, NULL);
+  }
+}
+
+static void on_sweep(struct wheel_timer *t) {
+  struct control *c = container_of(t, struct control, sweep_timer);
+  session_sweep(c->shared.sessions, SWEEP_SHARDS, clock_mono_ms());
+  loop_timer_start(&c->loop, t, on_sweep, SWEEP_MS);
+}
+
+/* ---- start ---------------------------------------------------------------------------------------------------------------- */
+
+static bool is_loopback_host(const char *host) {
+  return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+}
+
+static void greet(const struct control *c) {
+  const struct plan *plan = c->plan;
+  const struct settings *s = &plan->settings;
+  unsigned healthy = 0;
+  uint64_t now = clock_mono_ms();
+  for (unsigned i = 0; i < plan->n_entries; i++)
+    healthy += provider_is_healthy(plan->entries[i].provider, now);
+  log_info("Moongate " MOONGATE_VERSION ": strategy %s, %u providers configured, %u healthy, %u workers",
+           plan->strategy_name, plan->n_entries, healthy, c->n_workers);
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    char reason[PROVIDER_REASON_MAX];
+    provider_copy_reason(e->provider, reason);
+    bool ok = provider_is_healthy(e->provider, now);
+    log_info("provider %s: %s, %s%s%s", e->provider->id, e->has_endpoint ? e->endpoint.text : "no endpoint",
+             ok ? "healthy" : "not healthy", ok || !reason[0] ? "" : ": ", ok ? "" : reason);
+  }
+  bool is_open = !s->client_keys || !*s->client_keys;
+  if (is_open && !is_loopback_host(s->host))
+    log_warn("anybody who reaches %s:%u may use these providers: set clientKeys, or host = \"127.0.0.1\"", s->host, c->port);
+  bool needs_brackets = strchr(s->host, ':') != NULL;
+  printf("listening on http://%s%s%s:%u\n", needs_brackets ? "[" : "", s->host, needs_brackets ? "]" : "", c->port);
+  (void)fflush(stdout);
+}
+
+static void serve(struct control *c) {
+  if (c->is_serving || c->is_stopping) return;
+  c->is_serving = true;
+  loop_timer_stop(&c->loop, &c->start_timer);
+  for (unsigned i = 0; i < c->n_workers; i++) {
+    char err[SCRIPT_ERROR_MAX];
+    int fd = c->fds[i];
+    c->fds[i] = -1;
+    if (worker_start(&c->workers[i], i, &c->shared, c->plan, fd, err) == 0) continue;
+    log_error("worker %u cannot start: %s", i, err);
+    c->exit_code = 1;
+    c->is_stopping = true;
+    for (unsigned k = 0; k <= i; k++)
+      worker_stop(&c->workers[k], 0);
+    start_joining(c);
+    return;
+  }
+  greet(c);
+}
+
+static void on_first_round(struct prober *p) {
+  serve(p->context);
+}
+
+static void on_start_timer(struct wheel_timer *t) {
+  serve(container_of(t, struct control, start_timer));
+}
+
+static void raise_descriptor_limit(void) {
+  struct rlimit r;
+  if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+    r.rlim_cur = r.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &r);
+  }
+}
+
+static bool bind_sockets(struct control *c) {
+  const struct settings *s = &c->plan->settings;
+  c->port = s->port;
+  c->fds = x_calloc(c->n_workers, sizeof *c->fds);
+  for (unsigned i = 0; i < c->n_workers; i++)
+    c->fds[i] = -1;
+  for (unsigned i = 0; i < c->n_workers; i++) {
+    const char *why = NULL;
+    c->fds[i] = listener_bind(s->host, &c->port, true, &why);
+    if (c->fds[i] >= 0) continue;
+    (void)fprintf(stderr, "moongate: cannot listen on %s:%u: %s\n", s->host, c->port, why);
+    return false;
+  }
+  return true;
+}
+
+/* SO_REUSEPORT would let a second program of the same user take half of the connections unnoticed. */
+static bool port_is_free(const struct settings *s) {
+  if (s->port == 0) return true;
+  uint16_t port = s->port;
+  const char *why = NULL;
+  int fd = listener_bind(s->host, &port, false, &why);
+  if (fd < 0) {
+    (void)fprintf(stderr, "moongate: cannot listen on %s:%u: %s; another program may be using the port (try --port)\n",
+                  s->host, s->port, why);
+    return false;
+  }
+  (void)close(fd);
+  return true;
+}
+
+static unsigned count_workers(const struct settings *s) {
+  if (s->workers) return s->workers;
+  long n = sysconf(_SC_NPROCESSORS_ONLN);
+  return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
+}
+
+static void run_loop(struct control *c) {
+  static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+  for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+    (void)uv_signal_init(&c->loop.uv, &c->signals[i]);
+    c->signals[i].data = c;
+    (void)uv_signal_start(&c->signals[i], on_signal, numbers[i]);
+  }
+  struct upstream_options up = {.ca_file = c->plan->settings.tls_ca, .idle_ms = 55000};
+  c->upstream = upstream_curl_new(&c->loop, &up);
+  prober_init(&c->prober, &c->loop, c->upstream);
+  c->prober.on_first_round = on_first_round;
+  c->prober.context = c;
+  loop_timer_start(&c->loop, &c->start_timer, on_start_timer, FIRST_ROUND_MS);
+  loop_timer_start(&c->loop, &c->sweep_timer, on_sweep, SWEEP_MS);
+  prober_adopt(&c->prober, c->plan);
+  (void)uv_run(&c->loop.uv, UV_RUN_DEFAULT);
+  for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+    uv_close((uv_handle_t *)&c->signals[i], NULL);
+}
+
+static void release(struct control *c) {
+  if (c->is_joining) (void)pthread_join(c->joiner, NULL);
+  prober_stop(&c->prober);
+  loop_timer_stop(&c->loop, &c->start_timer);
+  loop_timer_stop(&c->loop, &c->sweep_timer);
+  upstream_free(c->upstream);
+  loop_close(&c->loop);
+  for (unsigned i = 0; i < c->n_workers; i++)
+    if (c->fds[i] >= 0) (void)close(c->fds[i]);
+  free(c->fds);
+  free(c->workers);
+  session_table_free(c->shared.sessions);
+  plan_unref(&c->plan);
+  registry_free(c->registry);
+  pthread_mutex_destroy(&c->shared.status_lock);
+  redact_forget_all();
+}
+
+int control_run(const struct options *o, struct span text) {
+  (void)signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+  struct control c = {.options = o, .text = text, .registry = registry_new()};
+  struct settings_report report;
+  settings_report_init(&report);
+  struct plan *plan = load_plan(&report, o, text, c.registry);
+  (void)redact_apply(&report.problems);
+  print_lines(stderr, "moongate: ", buf_span(&report.problems));
+  if (!plan) {
+    (void)fprintf(stderr, "moongate: not started: %u problem%s\n", report.n_problems, report.n_problems == 1 ? "" : "s");
+    settings_report_release(&report);
+    registry_free(c.registry);
+    redact_forget_all();
+    return 1;
+  }
+  print_lines(stderr, "moongate: warning: ", buf_span(&report.warnings));
+  settings_report_release(&report);
+  pthread_mutex_init(&c.shared.status_lock, NULL);
+  take_plan(&c, plan);
+  c.n_workers = count_workers(&plan->settings);
+  c.workers = x_calloc(c.n_workers, sizeof *c.workers);
+  int code = loop_init(&c.loop);
+  REQUIRE(code == 0);
+  c.shared.sessions = session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
+  c.shared.control = &c.loop;
+  c.shared.control_context = &c;
+  c.shared.ask_reload = ask_reload;
+  c.shared.ask_probe = ask_probe;
+  c.shared.started_wall_ms = clock_wall_ms();
+  if (port_is_free(&plan->settings) && bind_sockets(&c)) {
+    run_loop(&c);
+  } else {
+    c.exit_code = 1;
+    if (!c.fds) c.n_workers = 0;
+    struct upstream_options up = {0};
+    c.upstream = upstream_curl_new(&c.loop, &up);
+    prober_init(&c.prober, &c.loop, c.upstream);
+  }
+  if (c.is_serving && c.exit_code == 0) log_info("stopped");
+  release(&c);
+  return c.exit_code;
+}
+
+int control_check(const struct options *o) {
+  struct registry *registry = registry_new();
+  struct settings_report report;
+  settings_report_init(&report);
+  struct plan *plan = load_plan(&report, o, SPAN_NONE, registry);
+  print_lines(stderr, "", buf_span(&report.problems));
+  print_lines(stderr, "warning: ", buf_span(&report.warnings));
+  int code = 1;
+  if (plan) {
+    printf("%s: fine: strategy %s over %u providers\n", o->config ? o->config : "defaults", plan->strategy_name, plan->n_entries);
+    plan_unref(&plan);
+    code = 0;
+  } else {
+    (void)fprintf(stderr, "%u problem%s\n", report.n_problems, report.n_problems == 1 ? "" : "s");
+  }
+  settings_report_release(&report);
+  registry_free(registry);
+  redact_forget_all();
+  return code;
+}
+
+int control_check_strategy(const char *file) {
+  struct registry *registry = registry_new();
+  struct settings_report report;
+  settings_report_init(&report);
+  /* One made-up provider, so that the configuration around the strategy is complete. */
+  static const char *const providers[] = {"http://127.0.0.1:9/v1"};
+  struct options o = {.overrides = {.port = -1, .max_retries = -1, .health_interval_ms = -1, .session_timeout_ms = -1,
+                                    .workers = -1, .strategy = file, .providers = providers, .n_providers = 1}};
+  struct plan *plan = load_plan(&report, &o, SPAN_NONE, registry);
+  print_lines(stderr, "", buf_span(&report.problems));
+  int code = plan ? 0 : 1;
+  if (plan) {
+    printf("%s: fine\n", file);
+    plan_unref(&plan);
+  }
+  settings_report_release(&report);
+  registry_free(registry);
+  return code;
+}

@@ -1,0 +1,34 @@
+/* main: parses the command line and hands over to the command. */
+#include "daemon/control.h"
+#include "daemon/demo.h"
+#include "daemon/sim.h"
+#include "net/upstream.h"
+
+#include <stdio.h>
+
+static int run_command(const struct options *o) {
+  switch (o->command) {
+  case COMMAND_RUN: return control_run(o, SPAN_NONE);
+  case COMMAND_DEMO: return demo_main(o);
+  case COMMAND_CHECK: return control_check(o);
+  case COMMAND_STRATEGY_CHECK: return control_check_strategy(o->file);
+  case COMMAND_SIM_PROVIDER: return sim_main(&o->sim);
+  default: return 2;
+  }
+}
+
+int main(int argc, char **argv) {
+  static struct options o;
+  switch (options_parse(&o, argc, argv)) {
+  case OPTIONS_DONE: return 0;
+  case OPTIONS_WRONG: return 2;
+  default: break;
+  }
+  if (upstream_global_init()) {
+    (void)fprintf(stderr, "moongate: libcurl cannot be initialised\n");
+    return 1;
+  }
+  int code = run_command(&o);
+  upstream_global_release();
+  return code;
+}

@@ -1,0 +1,156 @@
+#include "daemon/worker.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DRAIN_CHECK_MS 16
+
+struct order {
+  struct loop_message message;
+  struct worker *worker;
+  struct plan *plan;
+  uint32_t drain_ms;
+};
+
+static void free_generation(struct flow *f, struct generation *g) {
+  (void)f;
+  generation_free(g);
+}
+
+static struct conn_limits limits_of(const struct settings *s) {
+  return (struct conn_limits){
+      .head_ms = s->timeouts.client_header,
+      .idle_ms = s->timeouts.client_idle,
+      .write_ms = s->timeouts.idle,
+      .body_rate_bytes = s->body_rate_bytes,
+      .body_window_ms = s->body_rate_window_ms,
+  };
+}
+
+static void *run(void *arg) {
+  struct worker *w = arg;
+  (void)uv_run(&w->loop.uv, UV_RUN_DEFAULT);
+  /* Stopped: whatever is left is cut off. */
+  conn_server_abort(&w->flow.server);
+  listener_close(&w->listener);
+  loop_timer_stop(&w->loop, &w->drain_timer);
+  upstream_free(w->flow.upstream);
+  loop_close(&w->loop);
+  REQUIRE(list_is_empty(&w->flow.exchanges));
+  generation_free(w->flow.generation);
+  buf_release(&w->flow.head);
+  buf_release(&w->flow.text);
+  return NULL;
+}
+
+int worker_start(struct worker *w, unsigned index, struct shared *shared, struct plan *plan, int fd,
+                 char err[SCRIPT_ERROR_MAX]) {
+  *w = (struct worker){0};
+  struct flow *f = &w->flow;
+  f->worker = index;
+  f->loop = &w->loop;
+  f->shared = shared;
+  f->on_generation_idle = free_generation;
+  f->generation = generation_new(plan, index, err);
+  if (!f->generation) {
+    (void)close(fd);
+    return ERR_SCRIPT;
+  }
+  int code = loop_init(&w->loop);
+  if (code) {
+    (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot make an event loop: %s", err_text(code));
+    generation_free(f->generation);
+    (void)close(fd);
+    return code;
+  }
+  list_init(&f->exchanges);
+  rng_seed_os(&f->rng);
+  buf_init(&f->head, HTTP_RESPONSE_HEAD_MAX * 2);
+  buf_init(&f->text, FLOW_TEXT_MAX);
+  struct conn_limits limits = limits_of(&plan->settings);
+  conn_server_init(&f->server, &w->loop, &API_CONN_OPS, f, &limits);
+  struct upstream_options options = {.ca_file = plan->settings.tls_ca, .idle_ms = 55000};
+  f->upstream = upstream_curl_new(&w->loop, &options);
+  code = listener_open(&w->listener, &f->server, fd);
+  if (code) (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot listen: %s", err_text(code));
+  /* Signals are control's. */
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  if (code) uv_stop(&w->loop.uv);
+  REQUIRE(pthread_create(&w->thread, NULL, run, w) == 0);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  w->is_started = true;
+  return code;
+}
+
+/* ---- orders from control -------------------------------------------------------------------------------------------- */
+
+static void adopt(struct loop_message *m) {
+  struct order *o = container_of(m, struct order, message);
+  struct flow *f = &o->worker->flow;
+  char err[SCRIPT_ERROR_MAX];
+  struct generation *g = o->worker->loop.is_closing ? NULL : generation_new(o->plan, f->worker, err);
+  if (g) {
+    struct generation *old = f->generation;
+    generation_enter(old); /* held while it is swapped out */
+    f->generation = g;
+    f->server.limits = limits_of(&o->plan->settings);
+    if (generation_leave(old)) generation_free(old);
+  } else if (!o->worker->loop.is_closing) {
+    log_error("worker %u keeps generation %llu: %s", f->worker,
+              (unsigned long long)generation_plan(f->generation)->generation, err);
+  }
+  plan_unref(&o->plan);
+  free(o);
+}
+
+void worker_adopt(struct worker *w, struct plan *plan) {
+  struct order *o = x_calloc(1, sizeof *o);
+  o->worker = w;
+  o->plan = plan_ref(plan);
+  o->message.on_loop = adopt;
+  loop_post(&w->loop, &o->message);
+}
+
+static void check_drained(struct wheel_timer *t) {
+  struct worker *w = container_of(t, struct worker, drain_timer);
+  if (w->flow.server.n_conns == 0 || loop_now_ms(&w->loop) >= w->drain_until_ms) {
+    if (w->flow.server.n_conns)
+      log_warn("worker %u: %u connections were still busy and are cut off", w->flow.worker, w->flow.server.n_conns);
+    uv_stop(&w->loop.uv);
+    return;
+  }
+  loop_timer_start(&w->loop, t, check_drained, DRAIN_CHECK_MS);
+}
+
+static void stop(struct loop_message *m) {
+  struct order *o = container_of(m, struct order, message);
+  struct worker *w = o->worker;
+  if (!w->loop.is_closing) {
+    listener_close(&w->listener);
+    if (o->drain_ms) {
+      conn_server_stop(&w->flow.server);
+      w->drain_until_ms = loop_now_ms(&w->loop) + o->drain_ms;
+      loop_timer_start(&w->loop, &w->drain_timer, check_drained, 0);
+    } else {
+      uv_stop(&w->loop.uv);
+    }
+  }
+  free(o);
+}
+
+void worker_stop(struct worker *w, uint32_t drain_ms) {
+  if (!w->is_started) return;
+  struct order *o = x_calloc(1, sizeof *o);
+  o->worker = w;
+  o->drain_ms = drain_ms;
+  o->message.on_loop = stop;
+  loop_post(&w->loop, &o->message);
+}
+
+void worker_join(struct worker *w) {
+  if (w->is_started) (void)pthread_join(w->thread, NULL);
+  w->is_started = false;
+}

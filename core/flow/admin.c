@@ -1,0 +1,308 @@
+/*
+ * admin: the routes that read (health, providers, strategy, models) and the operator's switches. They sum atomics and
+ * read the plan of the worker that answers; only a reload leaves the worker.
+ */
+#include "flow/api.h"
+#include "base/clock.h"
+#include "wire/json.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static double load_double(const double *at) {
+  double x;
+  __atomic_load(at, &x, __ATOMIC_RELAXED);
+  return x;
+}
+
+static void put_u64(struct json_writer *w, const char *key, const uint64_t *counter) {
+  json_key(w, key);
+  json_int(w, (int64_t)__atomic_load_n(counter, __ATOMIC_RELAXED));
+}
+
+static void put_double(struct json_writer *w, const char *key, const double *value) {
+  json_key(w, key);
+  json_double(w, load_double(value));
+}
+
+static void put_counters(struct json_writer *w, struct provider *p, uint64_t now) {
+  put_u64(w, "dispatched", &p->counters.dispatched);
+  json_key(w, "outcomes");
+  json_open(w, '{');
+  for (int i = 0; i < OUTCOME_N; i++)
+    put_u64(w, outcome_name((enum outcome_class)i), &p->counters.by_class[i]);
+  json_close(w, '}');
+  put_u64(w, "tokensIn", &p->counters.tokens_in);
+  put_u64(w, "tokensOut", &p->counters.tokens_out);
+  put_u64(w, "probesOk", &p->counters.probes_ok);
+  put_u64(w, "probesFailed", &p->counters.probes_failed);
+  put_u64(w, "ejections", &p->counters.ejections);
+  put_u64(w, "cooldowns", &p->counters.cooldowns);
+  put_double(w, "latencyMs", &p->latency_ms);
+  put_double(w, "ttftMs", &p->ttft_ms);
+  put_double(w, "tpotMs", &p->tpot_ms);
+  put_double(w, "errorRate", &p->error_rate);
+  put_double(w, "throttleRate", &p->throttle_rate);
+  json_key(w, "consecutiveFailures");
+  json_int(w, shared_get_u32(&p->consecutive_failures));
+  put_double(w, "rateLimitRequestsLeft", &p->rl_requests_left);
+  put_double(w, "rateLimitTokensLeft", &p->rl_tokens_left);
+  json_key(w, "stateSinceMs");
+  uint64_t since = __atomic_load_n(&p->state_since_ms, __ATOMIC_RELAXED);
+  json_int(w, (int64_t)(now > since ? now - since : 0));
+}
+
+static void put_provider(struct json_writer *w, const struct plan_entry *e, uint64_t now, bool all) {
+  struct provider *p = e->provider;
+  char reason[PROVIDER_REASON_MAX];
+  provider_copy_reason(p, reason);
+  json_open(w, '{');
+  json_key(w, "address");
+  json_cstring(w, p->id);
+  json_key(w, "endpoint");
+  json_cstring(w, e->has_endpoint ? e->endpoint.text : NULL);
+  json_key(w, "model");
+  json_cstring(w, e->model);
+  json_key(w, "isHealthy");
+  json_bool(w, provider_is_healthy(p, now));
+  json_key(w, "connections");
+  json_int(w, shared_get_u32(&p->in_flight));
+  json_key(w, "lastHealthCheck");
+  uint64_t probed = __atomic_load_n(&p->last_probe_wall_ms, __ATOMIC_RELAXED);
+  if (probed) json_int(w, (int64_t)probed);
+  else json_null(w);
+  json_key(w, "kind");
+  json_cstring(w, p->kind == PROVIDER_ONCHAIN ? "onchain" : "direct");
+  json_key(w, "state");
+  json_cstring(w, provider_state_name((enum provider_state)shared_get_u32(&p->state)));
+  json_key(w, "admin");
+  json_cstring(w, provider_admin_name((enum provider_admin)shared_get_u32(&p->admin)));
+  json_key(w, "cooldownMs");
+  json_int(w, (int64_t)provider_free_in_ms(p, now));
+  json_key(w, "reason");
+  json_cstring(w, reason[0] ? reason : NULL);
+  json_key(w, "weight");
+  json_double(w, e->weight);
+  json_key(w, "priority");
+  json_double(w, e->priority);
+  if (all) put_counters(w, p, now);
+  json_close(w, '}');
+}
+
+static unsigned count_healthy(const struct plan *plan, uint64_t now) {
+  unsigned n = 0;
+  for (unsigned i = 0; i < plan->n_entries; i++)
+    n += provider_is_healthy(plan->entries[i].provider, now);
+  return n;
+}
+
+static void put_balancer(struct json_writer *w, struct exchange *x, bool all) {
+  const struct plan *plan = x->plan;
+  uint64_t now = clock_mono_ms(), connections = 0;
+  for (unsigned i = 0; i < plan->n_entries; i++)
+    connections += shared_get_u32(&plan->entries[i].provider->in_flight);
+  json_open(w, '{');
+  json_key(w, "totalProviders");
+  json_int(w, plan->n_entries);
+  json_key(w, "healthyProviders");
+  json_int(w, count_healthy(plan, now));
+  json_key(w, "totalConnections");
+  json_int(w, (int64_t)connections);
+  json_key(w, "activeSessions");
+  json_int(w, (int64_t)session_count(x->flow->shared->sessions));
+  json_key(w, "providers");
+  json_open(w, '[');
+  for (unsigned i = 0; i < plan->n_entries; i++)
+    put_provider(w, &plan->entries[i], now, all);
+  json_close(w, ']');
+  json_close(w, '}');
+}
+
+/* Bodies of local answers have a maximum that 256 providers cannot reach. */
+static void begin(struct exchange *x, struct json_writer *w) {
+  buf_clear(&x->flow->text);
+  json_begin(w, &x->flow->text);
+}
+
+static void answer(struct exchange *x, int status) {
+  static const struct reply_extra extra = {.fields = {"Cache-Control: no-store\r\n", 25}};
+  exchange_answer(x, status, "application/json", buf_span(&x->flow->text), &extra);
+}
+
+void admin_health(struct exchange *x) {
+  struct shared *s = x->flow->shared;
+  unsigned healthy = count_healthy(x->plan, clock_mono_ms());
+  bool is_benched = false;
+  char error[sizeof s->status.last_error];
+  pthread_mutex_lock(&s->status_lock);
+  memcpy(error, s->status.last_error, sizeof error);
+  uint64_t generation = s->status.generation;
+  pthread_mutex_unlock(&s->status_lock);
+  const char *status = healthy == 0                                      ? "unhealthy"
+                       : healthy < x->plan->n_entries || is_benched ? "degraded"
+                                                                         : "healthy";
+  struct json_writer w;
+  begin(x, &w);
+  json_open(&w, '{');
+  json_key(&w, "status");
+  json_cstring(&w, status);
+  json_key(&w, "loadBalancer");
+  put_balancer(&w, x, false);
+  json_key(&w, "strategy");
+  json_open(&w, '{');
+  json_key(&w, "name");
+  json_cstring(&w, generation_strategy_name(x->generation));
+  json_key(&w, "generation");
+  json_int(&w, (int64_t)generation);
+  json_key(&w, "errors");
+  json_int(&w, (int64_t)__atomic_load_n(&s->script_errors, __ATOMIC_RELAXED));
+  json_key(&w, "lastReloadError");
+  json_cstring(&w, error[0] ? error : NULL);
+  json_close(&w, '}');
+  json_key(&w, "version");
+  json_cstring(&w, MOONGATE_VERSION);
+  json_key(&w, "uptimeMs");
+  json_int(&w, (int64_t)(clock_wall_ms() - s->started_wall_ms));
+  json_close(&w, '}');
+  answer(x, healthy == 0 ? 503 : 200);
+}
+
+void admin_providers(struct exchange *x) {
+  struct json_writer w;
+  begin(x, &w);
+  put_balancer(&w, x, true);
+  answer(x, 200);
+}
+
+void admin_strategy(struct exchange *x) {
+  struct shared *s = x->flow->shared;
+  struct strategy_status status;
+  pthread_mutex_lock(&s->status_lock);
+  status = s->status;
+  pthread_mutex_unlock(&s->status_lock);
+  struct json_writer w;
+  begin(x, &w);
+  json_open(&w, '{');
+  json_key(&w, "name");
+  json_cstring(&w, status.name);
+  json_key(&w, "file");
+  json_cstring(&w, status.file[0] ? status.file : NULL);
+  json_key(&w, "generation");
+  json_int(&w, (int64_t)status.generation);
+  json_key(&w, "digest");
+  json_cstring(&w, status.digest[0] ? status.digest : NULL);
+  json_key(&w, "since");
+  json_int(&w, (int64_t)status.since_wall_ms);
+  json_key(&w, "errors");
+  json_int(&w, (int64_t)__atomic_load_n(&s->script_errors, __ATOMIC_RELAXED));
+  json_key(&w, "reloads");
+  json_int(&w, (int64_t)status.reloads_ok);
+  json_key(&w, "failedReloads");
+  json_int(&w, (int64_t)status.reloads_failed);
+  json_key(&w, "lastError");
+  json_cstring(&w, status.last_error[0] ? status.last_error : NULL);
+  json_close(&w, '}');
+  answer(x, 200);
+}
+
+static void put_model(struct json_writer *w, struct span id, const char *owner, uint64_t created_s) {
+  json_open(w, '{');
+  json_key(w, "id");
+  json_string(w, id);
+  json_key(w, "object");
+  json_cstring(w, "model");
+  json_key(w, "created");
+  json_int(w, (int64_t)created_s);
+  json_key(w, "owned_by");
+  json_cstring(w, owner);
+  json_close(w, '}');
+}
+
+void admin_models(struct exchange *x) {
+  const struct plan *plan = x->plan;
+  uint64_t created_s = x->flow->shared->started_wall_ms / 1000;
+  struct json_writer w;
+  begin(x, &w);
+  json_open(&w, '{');
+  json_key(&w, "object");
+  json_cstring(&w, "list");
+  json_key(&w, "data");
+  json_open(&w, '[');
+  for (unsigned i = 0; i < plan->n_routes; i++)
+    put_model(&w, span_str(plan->routes[i].name), "moongate", created_s);
+  for (unsigned i = 0; i < plan->n_own; i++) {
+    bool is_listed = false;
+    for (unsigned k = 0; k < plan->n_routes; k++)
+      is_listed = is_listed || strcmp(plan->routes[k].name, plan->own[i].name) == 0;
+    if (is_listed) continue;
+    unsigned slot = 0;
+    while (slot + 1 < plan->n_entries && !slot_has(&plan->own[i].slots, slot))
+      slot++;
+    put_model(&w, span_str(plan->own[i].name), plan->entries[slot].provider->id, created_s);
+  }
+  json_close(&w, ']');
+  json_close(&w, '}');
+  answer(x, 200);
+}
+
+/* ---- switches ---------------------------------------------------------------------------------------------------------- */
+
+void admin_switch_provider(struct exchange *x) {
+  static const struct {
+    struct span verb;
+    enum provider_admin admin;
+  } verbs[] = {{{"/drain", 6}, PROVIDER_DRAINING}, {{"/enable", 7}, PROVIDER_ENABLED}, {{"/disable", 8}, PROVIDER_DISABLED}};
+  size_t skip = strlen("/admin/providers/");
+  struct span rest = span_make(x->path.ptr + skip, x->path.len - skip);
+  for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+    if (!span_ends(rest, verbs[i].verb)) continue;
+    struct span id = span_make(rest.ptr, rest.len - verbs[i].verb.len);
+    int slot = plan_find(x->plan, id);
+    if (slot < 0) {
+      exchange_error(x, 404, NULL, "provider_not_found", "There is no provider with that id; see /admin/providers");
+      return;
+    }
+    struct provider *p = x->plan->entries[slot].provider;
+    provider_switch(p, verbs[i].admin);
+    log_info("provider %s: %s by the operator", p->id, provider_admin_name(verbs[i].admin));
+    struct json_writer w;
+    begin(x, &w);
+    put_provider(&w, &x->plan->entries[slot], clock_mono_ms(), false);
+    answer(x, 200);
+    return;
+  }
+  exchange_error(x, 404, NULL, "not_found", "Say /admin/providers/ID/drain, /enable or /disable");
+}
+
+/* ---- reload ------------------------------------------------------------------------------------------------------------ */
+
+static void on_reload_answer(struct reload_ticket *t) {
+  struct flow *f = t->flow;
+  list_each(node, next, &f->exchanges) {
+    struct exchange *x = container_of(node, struct exchange, node);
+    if (x->id != t->exchange_id) continue;
+    if (t->ok) {
+      struct json_writer w;
+      begin(x, &w);
+      json_open(&w, '{');
+      json_key(&w, "generation");
+      json_int(&w, (int64_t)t->generation);
+      json_close(&w, '}');
+      answer(x, 200);
+    } else {
+      exchange_error(x, 422, NULL, "reload_failed", t->error);
+    }
+    break;
+  }
+  free(t);
+}
+
+void admin_reload(struct exchange *x) {
+  x->state = EXCHANGE_WAITING_FOR_CONTROL;
+  struct reload_ticket *t = x_calloc(1, sizeof *t);
+  t->reply_to = x->flow->loop;
+  t->on_answer = on_reload_answer;
+  t->flow = x->flow;
+  t->exchange_id = x->id;
+  x->flow->shared->ask_reload(x->flow->shared, t);
+}

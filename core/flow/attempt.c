@@ -1,0 +1,368 @@
+#include "flow/attempt.h"
+#include "flow/reply.h"
+#include "base/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const struct upstream_events EVENTS;
+
+static double ms_since(uint64_t from_us) {
+  return (double)(clock_mono_us() - from_us) / 1000;
+}
+
+/* ---- settlement ------------------------------------------------------------------------------------------------- */
+
+static void log_health(const struct attempt *a, enum health_event event) {
+  struct provider *p = a->entry->provider;
+  switch (event) {
+  case HEALTH_EJECTED:
+    log_warn("provider %s is taken out after failures in a row (last: %s%s%s)", p->id, outcome_name(a->outcome.class),
+             a->detail[0] ? ": " : "", a->detail);
+    break;
+  case HEALTH_COOLING:
+    log_info("provider %s pauses for %llu ms (%s)", p->id,
+             (unsigned long long)provider_free_in_ms(p, clock_mono_ms()), outcome_name(a->outcome.class));
+    break;
+  case HEALTH_CAME_UP: log_info("provider %s is back", p->id); break;
+  default: break;
+  }
+}
+
+static void settle(struct attempt *a, enum outcome_class class) {
+  REQUIRE(a->phase != ATTEMPT_NONE);
+  a->outcome.class = class;
+  a->outcome.status = a->status;
+  a->outcome.committed = a->phase == ATTEMPT_RELAYING;
+  a->outcome.total_ms = ms_since(a->began_us);
+  a->outcome.tokens_in = a->answer.tokens_in;
+  a->outcome.tokens_out = a->answer.tokens_out;
+  a->phase = ATTEMPT_NONE;
+  loop_timer_stop(a->flow->loop, &a->clock);
+  struct upstream_call *call = a->call;
+  a->call = NULL;
+  if (call) upstream_cancel(call);
+  enum health_event event = provider_settle(a->entry->provider, &a->outcome, &a->settings->health, clock_mono_ms());
+  log_health(a, event);
+  if (event == HEALTH_EJECTED) a->flow->shared->ask_probe(a->flow->shared, a->entry->provider);
+}
+
+static void end(struct attempt *a, enum outcome_class class) {
+  settle(a, class);
+  a->events->on_end(a);
+}
+
+void attempt_abort(struct attempt *a, enum outcome_class class) {
+  if (attempt_is_running(a)) settle(a, class);
+}
+
+/* ---- clocks ------------------------------------------------------------------------------------------------------- */
+
+static void on_clock(struct wheel_timer *t) {
+  struct attempt *a = container_of(t, struct attempt, clock);
+  bool is_first = a->first_byte_us == 0;
+  (void)snprintf(a->detail, sizeof a->detail, is_first ? "no byte within %u ms" : "no further byte within %u ms",
+                 is_first ? a->settings->timeouts.first_byte : a->settings->timeouts.idle);
+  end(a, is_first ? OUTCOME_TIMEOUT_TTFT : OUTCOME_TIMEOUT_IDLE);
+}
+
+void attempt_pause(struct attempt *a) {
+  if (!a->call || a->is_paused) return;
+  a->is_paused = true;
+  loop_timer_stop(a->flow->loop, &a->clock);
+  upstream_pause(a->call);
+}
+
+void attempt_resume(struct attempt *a) {
+  if (!a->call || !a->is_paused) return;
+  a->is_paused = false;
+  loop_timer_start(a->flow->loop, &a->clock, on_clock, a->settings->timeouts.idle);
+  upstream_resume(a->call);
+}
+
+/* ---- the answer --------------------------------------------------------------------------------------------------- */
+
+static bool is_relayed(enum http_field_id id) {
+  switch (id) {
+  case HTTP_FIELD_SERVER:
+  case HTTP_FIELD_SET_COOKIE:
+  case HTTP_FIELD_CONTENT_LENGTH:
+  case HTTP_FIELD_WWW_AUTHENTICATE:
+  case HTTP_FIELD_LOCATION:
+  /* set by us: */
+  case HTTP_FIELD_X_PROVIDER_ADDRESS:
+  case HTTP_FIELD_X_REQUEST_ID: return false;
+  default: return !http_is_hop_by_hop(id);
+  }
+}
+
+/* CORS is ours to decide, and so is what a browser may read. */
+static bool is_ours(struct span name) {
+  return span_starts_nocase(name, SPAN("access-control-"));
+}
+
+/* Connection may name further hop-by-hop fields (RFC 9110, 7.6.1). */
+static bool is_named_by_connection(const struct http_response *head, struct span name) {
+  for (unsigned i = 0; i < head->n_fields; i++)
+    if (head->fields[i].id == HTTP_FIELD_CONNECTION && http_list_has(head->fields[i].value, name)) return true;
+  return false;
+}
+
+static bool keep_fields(struct attempt *a, const struct http_response *head) {
+  size_t len = 0;
+  bool keep[HTTP_FIELDS_MAX];
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    const struct http_field *f = &head->fields[i];
+    keep[i] = is_relayed(f->id) && !is_ours(f->name) && !is_named_by_connection(head, f->name);
+    if (keep[i]) len += f->name.len + f->value.len + 4;
+  }
+  char *p = arena_alloc(a->arena, len + 1);
+  if (!p) return false;
+  a->fields = span_make(p, len);
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    if (!keep[i]) continue;
+    const struct http_field *f = &head->fields[i];
+    memcpy(p, f->name.ptr, f->name.len);
+    p += f->name.len;
+    memcpy(p, ": ", 2);
+    p += 2;
+    if (f->value.len) memcpy(p, f->value.ptr, f->value.len);
+    p += f->value.len;
+    memcpy(p, "\r\n", 2);
+    p += 2;
+  }
+  return true;
+}
+
+static double field_number(const struct http_response *head, enum http_field_id id) {
+  const struct http_field *f = http_find(head->fields, head->n_fields, id);
+  uint64_t n;
+  return f && span_to_u64(f->value, UINT64_MAX / 16, &n) ? (double)n : NAN;
+}
+
+/* "1s", "6m0s", "120ms" or plain seconds. */
+static double field_duration_ms(const struct http_response *head, enum http_field_id id) {
+  const struct http_field *f = http_find(head->fields, head->n_fields, id);
+  if (!f || f->value.len == 0 || f->value.len > 31) return NAN;
+  char text[32];
+  memcpy(text, f->value.ptr, f->value.len);
+  text[f->value.len] = '\0';
+  double total = 0;
+  for (char *at = text; *at;) {
+    char *unit;
+    double n = strtod(at, &unit);
+    if (unit == at || !(n >= 0) || !(n < 1e9)) return NAN;
+    double scale = 1000;
+    if (unit[0] == 'm' && unit[1] == 's') {
+      scale = 1;
+      unit += 2;
+    } else if (*unit == 'h' || *unit == 'm' || *unit == 's') {
+      scale = *unit == 'h' ? 3600e3 : *unit == 'm' ? 60e3 : 1000;
+      unit++;
+    }
+    total += n * scale;
+    at = unit;
+  }
+  return total;
+}
+
+static void store_double(double *at, double x) {
+  __atomic_store(at, &x, __ATOMIC_RELAXED);
+}
+
+static void note_rate_limits(struct provider *p, const struct http_response *head) {
+  double requests = field_number(head, HTTP_FIELD_X_RATELIMIT_REMAINING_REQUESTS);
+  double tokens = field_number(head, HTTP_FIELD_X_RATELIMIT_REMAINING_TOKENS);
+  double reset = field_duration_ms(head, HTTP_FIELD_X_RATELIMIT_RESET_REQUESTS);
+  if (!isnan(requests)) store_double(&p->rl_requests_left, requests);
+  if (!isnan(tokens)) store_double(&p->rl_tokens_left, tokens);
+  if (!isnan(reset)) store_double(&p->rl_reset_ms, reset);
+}
+
+static void note_retry_after(struct attempt *a, const struct http_response *head) {
+  uint64_t ms = 0;
+  const struct http_field *f = http_find(head->fields, head->n_fields, HTTP_FIELD_RETRY_AFTER_MS);
+  bool is_known = f && span_to_u64(f->value, 86400000, &ms);
+  if (!is_known) {
+    f = http_find(head->fields, head->n_fields, HTTP_FIELD_RETRY_AFTER);
+    is_known = f && http_retry_after_ms(f->value, clock_wall_ms(), &ms);
+  }
+  if (is_known) a->outcome.retry_after_ms = (uint32_t)(ms < UINT32_MAX ? ms : UINT32_MAX);
+}
+
+static void fail(struct attempt *a, enum outcome_class class, const char *detail) {
+  (void)snprintf(a->detail, sizeof a->detail, "%s", detail);
+  end(a, class);
+}
+
+static void on_head(void *user, const struct http_response *head) {
+  struct attempt *a = user;
+  a->status = head->status;
+  a->outcome.connect_ms = upstream_connect_ms(a->call);
+  note_rate_limits(a->entry->provider, head);
+  note_retry_after(a, head);
+  if (!keep_fields(a, head)) {
+    fail(a, OUTCOME_BAD_RESPONSE, "its fields are too large");
+    return;
+  }
+  const struct http_field *f = http_find(head->fields, head->n_fields, HTTP_FIELD_ZG_RES_KEY);
+  if (f && f->value.len <= SESSION_KEY_MAX) (void)snprintf(a->res_key, sizeof a->res_key, "%.*s", SPAN_FMT(f->value));
+  a->length = head->framing == HTTP_LENGTH ? head->content_length : REPLY_LENGTH_UNKNOWN;
+  if (head->status < 200 || head->status > 299) {
+    a->phase = ATTEMPT_COLLECTING;
+    return;
+  }
+  f = http_find(head->fields, head->n_fields, HTTP_FIELD_CONTENT_TYPE);
+  const struct http_field *coding = http_find(head->fields, head->n_fields, HTTP_FIELD_CONTENT_ENCODING);
+  bool is_plain = !coding || span_eq_nocase(coding->value, SPAN("identity"));
+  answer_init(&a->answer, f && is_plain ? answer_form_of(f->value) : ANSWER_OPAQUE);
+  a->phase = ATTEMPT_HOLDING;
+}
+
+static void commit(struct attempt *a) {
+  a->phase = ATTEMPT_RELAYING;
+  a->events->on_commit(a);
+}
+
+/* Whether what is held shows that the answer is a real one. */
+static bool may_commit(const struct attempt *a) {
+  if (a->held.len >= ATTEMPT_HOLD_MAX) return true;
+  switch (a->answer.form) {
+  case ANSWER_SSE: return a->answer.n_events > 0 || a->answer.is_done;
+  case ANSWER_JSON: return false; /* a short document is held to its end */
+  default: return a->held.len > 0;
+  }
+}
+
+static void on_held_bytes(struct attempt *a, const char *bytes, size_t len) {
+  answer_feed(&a->answer, bytes, len);
+  if (buf_append(&a->held, bytes, len)) {
+    fail(a, OUTCOME_BAD_RESPONSE, "more bytes at once than a transport may deliver");
+    return;
+  }
+  if (a->answer.form == ANSWER_SSE && a->answer.has_error && a->answer.n_events <= 1) {
+    fail(a, OUTCOME_SERVER, "its stream begins with an error");
+    return;
+  }
+  if (may_commit(a)) commit(a);
+}
+
+static void on_data(void *user, const char *bytes, size_t len) {
+  struct attempt *a = user;
+  if (a->first_byte_us == 0) {
+    a->first_byte_us = clock_mono_us();
+    a->outcome.ttft_ms = (double)(a->first_byte_us - a->began_us) / 1000;
+  }
+  if (!a->is_paused) loop_timer_start(a->flow->loop, &a->clock, on_clock, a->settings->timeouts.idle);
+  switch (a->phase) {
+  case ATTEMPT_HOLDING: on_held_bytes(a, bytes, len); break;
+  case ATTEMPT_RELAYING:
+    answer_feed(&a->answer, bytes, len);
+    a->events->on_bytes(a, span_make(bytes, len));
+    break;
+  case ATTEMPT_COLLECTING:
+    if (buf_append(&a->held, bytes, len)) fail(a, OUTCOME_BAD_RESPONSE, "its error is too large");
+    break;
+  default: break;
+  }
+}
+
+static enum outcome_class class_of_end(enum upstream_end how) {
+  switch (how) {
+  case UPSTREAM_DNS: return OUTCOME_DNS;
+  case UPSTREAM_CONNECT: return OUTCOME_CONNECT;
+  case UPSTREAM_CONNECT_TIMEOUT: return OUTCOME_TIMEOUT_CONNECT;
+  case UPSTREAM_TLS: return OUTCOME_TLS;
+  case UPSTREAM_CUT: return OUTCOME_STREAM_TRUNCATED;
+  default: return OUTCOME_BAD_RESPONSE;
+  }
+}
+
+static void on_done(void *user, enum upstream_end how, const char *detail) {
+  struct attempt *a = user;
+  a->call = NULL;
+  if (how != UPSTREAM_OK) {
+    fail(a, class_of_end(how), detail);
+    return;
+  }
+  if (a->phase == ATTEMPT_COLLECTING) {
+    enum outcome_class class = outcome_of_status(a->status, buf_span(&a->held));
+    (void)snprintf(a->detail, sizeof a->detail, "status %d", a->status);
+    end(a, class);
+    return;
+  }
+  if (a->answer.form == ANSWER_SSE && a->wants_done_marker && !a->answer.is_done && !a->answer.has_finish) {
+    fail(a, OUTCOME_STREAM_TRUNCATED, "the stream ended without finish_reason and [DONE]");
+    return;
+  }
+  end(a, OUTCOME_OK);
+}
+
+static const struct upstream_events EVENTS = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
+
+/* ---- the beginning ------------------------------------------------------------------------------------------------ */
+
+/* The provider's credentials, attached after the choice and for this attempt alone. */
+static struct span own_fields(struct attempt *a, struct span extra) {
+  const char *key = a->entry->api_key;
+  static const char name[] = "Authorization: Bearer ";
+  static const char agent[] = "User-Agent: moongate/" MOONGATE_VERSION "\r\n";
+  size_t key_len = key ? strlen(key) : 0;
+  size_t len = sizeof agent - 1 + extra.len + (key ? sizeof name - 1 + key_len + 2 : 0);
+  char *p = arena_alloc(a->arena, len);
+  if (!p) return SPAN_NONE;
+  size_t at = 0;
+  memcpy(p, agent, sizeof agent - 1);
+  at += sizeof agent - 1;
+  if (extra.len) memcpy(p + at, extra.ptr, extra.len);
+  at += extra.len;
+  if (key) {
+    memcpy(p + at, name, sizeof name - 1);
+    at += sizeof name - 1;
+    memcpy(p + at, key, key_len);
+    at += key_len;
+    memcpy(p + at, "\r\n", 2);
+  }
+  return span_make(p, len);
+}
+
+void attempt_start(struct attempt *a, const struct attempt_request *req) {
+  attempt_release(a);
+  *a = (struct attempt){
+      .flow = req->flow,
+      .events = req->events,
+      .entry = &req->plan->entries[req->slot],
+      .settings = &req->plan->settings,
+      .slot = req->slot,
+      .phase = ATTEMPT_WAITING,
+      .wants_done_marker = req->wants_done_marker,
+      .began_us = clock_mono_us(),
+      .outcome = {.connect_ms = NAN, .ttft_ms = NAN, .total_ms = NAN, .tokens_in = -1, .tokens_out = -1},
+      .arena = req->arena,
+  };
+  answer_init(&a->answer, ANSWER_OPAQUE);
+  buf_init(&a->held, ATTEMPT_ERROR_MAX);
+  provider_begin(a->entry->provider);
+  struct upstream_request up = {
+      .is_post = true,
+      .base = span_str(a->entry->endpoint.text),
+      .path = req->path,
+      .fields = {req->fields, own_fields(a, req->extra_fields)},
+      .n_body = req->n_body,
+      .connect_ms = a->settings->timeouts.connect,
+      .events = &EVENTS,
+      .user = a,
+  };
+  for (unsigned i = 0; i < req->n_body; i++)
+    up.body[i] = req->body[i];
+  loop_timer_start(a->flow->loop, &a->clock, on_clock, a->settings->timeouts.first_byte);
+  upstream_start(a->flow->upstream, &up, &a->call);
+}
+
+void attempt_release(struct attempt *a) {
+  if (!a->flow) return;
+  REQUIRE(a->phase == ATTEMPT_NONE);
+  buf_release(&a->held);
+  answer_release(&a->answer);
+  a->flow = NULL;
+}

@@ -1,0 +1,87 @@
+/*
+ * attempt: one try at one provider: the call, its clocks, what its answer is, and its settlement, once, on every path.
+ *
+ * Thread: the worker's.   Owner: embedded in the exchange, one at a time.   Borrows: the upstream call (until it ended).
+ * Invariant: provider_begin() and provider_settle() are called exactly once each.
+ *
+ *   WAITING ──head 2xx──► HOLDING ──first event / enough bytes──► RELAYING ──► settled
+ *      │                     │ complete before that: on_end alone tells      │
+ *      └──head, no 2xx──► COLLECTING (the error's body) ──────────────────────┘
+ *
+ * Bytes are held back until the answer has shown that it is one: the first complete event of a stream, or the whole of a
+ * short document. Until then nothing has reached the client and another provider may still be tried.
+ */
+#ifndef MOONGATE_FLOW_ATTEMPT_H
+#define MOONGATE_FLOW_ATTEMPT_H
+
+#include "flow/flow.h"
+#include "wire/answer.h"
+
+#define ATTEMPT_HOLD_MAX  16384
+#define ATTEMPT_ERROR_MAX (1024u * 1024)
+
+struct attempt;
+
+struct attempt_events {
+  /* The answer is good so far: send its head and a->held; more follows by on_bytes. */
+  void (*on_commit)(struct attempt *a);
+  void (*on_bytes)(struct attempt *a, struct span bytes);
+  /* Settled: a->outcome tells how. When nothing was committed, a->held holds the whole answer or error body. */
+  void (*on_end)(struct attempt *a);
+};
+
+enum attempt_phase { ATTEMPT_NONE, ATTEMPT_WAITING, ATTEMPT_HOLDING, ATTEMPT_RELAYING, ATTEMPT_COLLECTING };
+
+struct attempt {
+  struct flow *flow;
+  const struct attempt_events *events;
+  const struct plan_entry *entry;
+  const struct settings *settings;
+  unsigned slot;
+  enum attempt_phase phase;
+  struct upstream_call *call;
+  bool wants_done_marker; /* a chat stream without finish and without [DONE] is not complete */
+  bool is_paused;
+  uint64_t began_us, first_byte_us;
+  struct wheel_timer clock; /* to the first byte, then between bytes */
+  struct outcome outcome;
+  char detail[160];
+  /* The answer: */
+  int status;
+  struct span fields;     /* end-to-end fields to relay, in `arena` */
+  uint64_t length;        /* of the body, or REPLY_LENGTH_UNKNOWN */
+  char res_key[SESSION_KEY_MAX + 1];
+  struct answer answer;
+  struct buf held;
+  struct arena *arena;
+};
+
+/* Everything in *a but the arguments is set here. `a->events`, `arena` come from the exchange. */
+struct attempt_request {
+  struct flow *flow;
+  const struct plan *plan;
+  unsigned slot;
+  struct arena *arena;
+  struct span path;           /* "/chat/completions" */
+  struct span fields;         /* of the client, allow-listed */
+  struct span extra_fields;   /* ours, without credentials */
+  const struct span *body;
+  unsigned n_body;
+  bool wants_done_marker;
+  const struct attempt_events *events;
+};
+
+/* Begins; events may come before it returns. Call it last. */
+void attempt_start(struct attempt *a, const struct attempt_request *req);
+/* Ends it with that class; no event follows. Does nothing when it has ended. */
+void attempt_abort(struct attempt *a, enum outcome_class class);
+static inline bool attempt_is_running(const struct attempt *a) {
+  return a->phase != ATTEMPT_NONE;
+}
+/* Backpressure; while paused the clock between bytes stands still. */
+void attempt_pause(struct attempt *a);
+void attempt_resume(struct attempt *a);
+/* Frees what the last attempt left for the exchange to read (held bytes, scanner). */
+void attempt_release(struct attempt *a);
+
+#endif

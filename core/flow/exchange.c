@@ -1,0 +1,748 @@
+#include "flow/exchange.h"
+#include "base/clock.h"
+#include "base/redact.h"
+#include "base/siphash.h"
+#include "wire/json.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define BUDGET_WAIT_MS  10000 /* how long a retry waits for its turn before the request gives up */
+#define BUDGET_CHECK_MS 16
+
+static const struct attempt_events EVENTS;
+
+static void select_provider(struct exchange *x);
+
+/* ---- life and death ------------------------------------------------------------------------------------------------ */
+
+/* What of a client's head goes on to providers. Credentials never do. */
+static bool is_forwarded(const struct settings *s, const struct http_field *f) {
+  switch (f->id) {
+  case HTTP_FIELD_CONTENT_TYPE:
+  case HTTP_FIELD_ACCEPT:
+  case HTTP_FIELD_IDEMPOTENCY_KEY:
+  case HTTP_FIELD_TRACEPARENT:
+  case HTTP_FIELD_TRACESTATE: return true;
+  case HTTP_FIELD_X_REQUEST_ID: return false; /* ours is sent, which is the client's when that was sane */
+  case HTTP_FIELD_OTHER:
+  case HTTP_FIELD_X_SESSION_ID: break;
+  default: return false;
+  }
+  if (span_starts_nocase(f->name, SPAN("openai-")) || span_starts_nocase(f->name, SPAN("anthropic-")) ||
+      span_starts_nocase(f->name, SPAN("x-0g-")))
+    return true;
+  for (char **extra = s->forward_headers; extra && *extra; extra++)
+    if (span_eq_nocase(f->name, span_str(*extra))) return true;
+  return false;
+}
+
+static bool keep_forward_fields(struct exchange *x, const struct http_request *req) {
+  size_t len = 0;
+  bool keep[HTTP_FIELDS_MAX];
+  for (unsigned i = 0; i < req->n_fields; i++) {
+    keep[i] = is_forwarded(&x->plan->settings, &req->fields[i]);
+    if (keep[i]) len += req->fields[i].name.len + req->fields[i].value.len + 4;
+  }
+  char *p = arena_alloc(&x->arena, len + 1);
+  if (!p) return false;
+  x->forward = span_make(p, len);
+  for (unsigned i = 0; i < req->n_fields; i++) {
+    if (!keep[i]) continue;
+    const struct http_field *f = &req->fields[i];
+    memcpy(p, f->name.ptr, f->name.len);
+    p += f->name.len;
+    *p++ = ':';
+    *p++ = ' ';
+    if (f->value.len) memcpy(p, f->value.ptr, f->value.len);
+    p += f->value.len;
+    *p++ = '\r';
+    *p++ = '\n';
+  }
+  return true;
+}
+
+static bool is_sane_request_id(struct span s) {
+  if (s.len == 0 || s.len > 128) return false;
+  for (size_t i = 0; i < s.len; i++) {
+    char c = s.ptr[i];
+    bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+              c == '.' || c == ':' || c == '/' || c == '+' || c == '=';
+    if (!ok) return false;
+  }
+  return true;
+}
+
+static struct span request_id(struct exchange *x, const struct http_request *req) {
+  const struct http_field *f = req ? http_find(req->fields, req->n_fields, HTTP_FIELD_X_REQUEST_ID) : NULL;
+  if (f && is_sane_request_id(f->value)) return arena_copy(&x->arena, f->value);
+  char text[40];
+  int n = snprintf(text, sizeof text, "req_%016llx%08llx", (unsigned long long)rng_u64(&x->flow->rng),
+                   (unsigned long long)(rng_u64(&x->flow->rng) >> 32));
+  return arena_copy(&x->arena, span_make(text, (size_t)n));
+}
+
+static struct span cors_origin(struct exchange *x, const struct http_request *req) {
+  char **allowed = x->plan->settings.cors_origins;
+  const struct http_field *f = req ? http_find(req->fields, req->n_fields, HTTP_FIELD_ORIGIN) : NULL;
+  if (!allowed || !*allowed || !f) return SPAN_NONE;
+  for (; *allowed; allowed++) {
+    if (strcmp(*allowed, "*") == 0) return SPAN("*");
+    if (span_eq_nocase(f->value, span_str(*allowed))) return arena_copy(&x->arena, f->value);
+  }
+  return SPAN_NONE;
+}
+
+struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req, const struct route *route) {
+  struct exchange *x = x_calloc(1, sizeof *x);
+  x->flow = f;
+  x->id = ++f->last_exchange_id;
+  x->generation = f->generation;
+  x->plan = generation_plan(f->generation);
+  generation_enter(x->generation);
+  x->route = route;
+  x->started_us = clock_mono_us();
+  x->max_tokens = NAN;
+  arena_init(&x->arena, &f->loop->arenas, EXCHANGE_ARENA_MAX);
+  size_t body_max = route && !route->kind ? route->body_max : x->plan->settings.max_body_bytes;
+  buf_init(&x->body, body_max);
+  memcpy(x->peer, c->peer, sizeof x->peer);
+  list_push_back(&f->exchanges, &x->node);
+  x->reply = (struct reply){.flow = f, .conn = c, .keep = true};
+  x->reply.request_id = request_id(x, req);
+  x->reply.cors_origin = cors_origin(x, req);
+  c->user = x;
+  if (req) {
+    x->method = req->method;
+    x->path = arena_copy(&x->arena, req->path);
+    const struct http_field *type = http_find(req->fields, req->n_fields, HTTP_FIELD_CONTENT_TYPE);
+    x->has_content_type = type != NULL;
+    x->is_multipart = type && span_starts_nocase(type->value, SPAN("multipart/"));
+  }
+  if (req && route && route->kind) {
+    const struct http_field *session = http_find(req->fields, req->n_fields, HTTP_FIELD_X_SESSION_ID);
+    if (session) x->session_key = arena_copy(&x->arena, session->value);
+    bool fits = keep_forward_fields(x, req);
+    REQUIRE(fits); /* a head is at most HTTP_HEAD_MAX */
+    x->is_counted = true;
+    (void)shared_add_u32(&f->shared->active_exchanges, 1);
+  }
+  return x;
+}
+
+static void release_retry(struct exchange *x) {
+  if (x->holds_retry) (void)shared_add_u32(&x->flow->shared->active_retries, -1);
+  x->holds_retry = false;
+}
+
+static void count_buffered(struct exchange *x, size_t bytes) {
+  uint64_t *total = &x->flow->shared->buffered_bytes;
+  (void)__atomic_add_fetch(total, (uint64_t)bytes - (uint64_t)x->counted_bytes, __ATOMIC_RELAXED);
+  x->counted_bytes = bytes;
+}
+
+void exchange_free(struct exchange *x) {
+  struct flow *f = x->flow;
+  if (attempt_is_running(&x->attempt)) attempt_abort(&x->attempt, OUTCOME_CLIENT_CLOSED);
+  attempt_release(&x->attempt);
+  loop_timer_stop(f->loop, &x->deadline);
+  loop_timer_stop(f->loop, &x->delay);
+  release_retry(x);
+  count_buffered(x, 0);
+  if (x->is_counted) (void)shared_add_u32(&f->shared->active_exchanges, -1);
+  buf_release(&x->body);
+  arena_reset(&x->arena);
+  list_remove(&x->node);
+  struct generation *g = x->generation;
+  free(x);
+  if (generation_leave(g) && g != f->generation) f->on_generation_idle(f, g);
+}
+
+static void log_done(const struct exchange *x, const char *how) {
+  log_debug("%.*s %.*s %s: %s after %u attempts, %.1f ms", SPAN_FMT(x->reply.request_id), SPAN_FMT(x->path),
+            x->attempt.entry ? x->attempt.entry->provider->id : "-", how, x->n_attempts,
+            (double)(clock_mono_us() - x->started_us) / 1000);
+}
+
+static void fill_request(struct exchange *x, struct lb_request *r);
+
+static void observe(struct exchange *x) {
+  struct lb_request r;
+  fill_request(x, &r);
+  r.attempt = x->n_attempts;
+  decide_observe(x->generation, &r, x->attempt.slot, &x->attempt.outcome);
+}
+
+void exchange_client_gone(struct exchange *x) {
+  x->reply.conn = NULL;
+  log_done(x, "the client left");
+  if (attempt_is_running(&x->attempt)) {
+    attempt_abort(&x->attempt, OUTCOME_CLIENT_CLOSED);
+    observe(x);
+  }
+  exchange_free(x);
+}
+
+void exchange_answer(struct exchange *x, int status, const char *content_type, struct span body,
+                     const struct reply_extra *extra) {
+  reply_text(&x->reply, status, content_type, body, extra);
+  exchange_free(x);
+}
+
+static void answer_error(struct exchange *x, int status, const char *type, const char *code, struct span message,
+                         const struct reply_extra *extra) {
+  log_done(x, code);
+  reply_error(&x->reply, status, type, code, message, extra);
+  exchange_free(x);
+}
+
+void exchange_error(struct exchange *x, int status, const char *type, const char *code, const char *message) {
+  answer_error(x, status, type, code, span_str(message), NULL);
+}
+
+void exchange_error_with(struct exchange *x, int status, const char *code, struct span message,
+                         const struct reply_extra *extra) {
+  answer_error(x, status, NULL, code, message, extra);
+}
+
+void exchange_fault(struct exchange *x, const struct http_fault *fault) {
+  log_done(x, fault->code);
+  reply_fault(&x->reply, fault);
+  exchange_free(x);
+}
+
+/* ---- reading the body ----------------------------------------------------------------------------------------------- */
+
+bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
+  if (buf_append(&x->body, bytes, len)) {
+    exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);
+    return false;
+  }
+  if (x->body.cap != x->counted_bytes && x->body.cap >= 65536) {
+    count_buffered(x, x->body.cap);
+    uint64_t total = __atomic_load_n(&x->flow->shared->buffered_bytes, __ATOMIC_RELAXED);
+    if (total > x->plan->settings.max_buffered_bytes) {
+      x->reply.keep = false;
+      struct reply_extra extra = {.retry_after_s = 1};
+      answer_error(x, 503, NULL, "overloaded", SPAN("Too many large requests at once; try again shortly"), &extra);
+      return false;
+    }
+  }
+  return true;
+}
+
+enum { M_MODEL, M_MESSAGES, M_STREAM, M_STREAM_OPTIONS, M_MAX_TOKENS, M_MAX_COMPLETION, M_CACHE_KEY, M_N };
+
+static bool invalid(struct exchange *x, const char *code, const char *message) {
+  exchange_error(x, 400, "invalid_request_error", code, message);
+  return false;
+}
+
+static bool invalid_json(struct exchange *x, const struct json_fault *fault, int err) {
+  char text[200];
+  if (err == ERR_UNSUPPORTED) return invalid(x, "invalid_body", "Request body must be a JSON object");
+  unsigned line = 1, column = 1;
+  json_locate(&line, &column, buf_span(&x->body), fault->offset);
+  (void)snprintf(text, sizeof text, "Request body is not valid JSON: %s at line %u, column %u", fault->message, line, column);
+  return invalid(x, "invalid_json", text);
+}
+
+static bool take_model(struct exchange *x, const struct json_member *m) {
+  if (m->type != JSON_STRING) return invalid(x, "invalid_model", "model must be a string");
+  if (m->value.len > 6 * MODEL_NAME_MAX + 2) return invalid(x, "invalid_model", "model is longer than 256 bytes");
+  char *name = arena_alloc(&x->arena, m->value.len);
+  size_t len = 0;
+  if (!name || json_unescape(name, m->value.len, &len, m->value))
+    return invalid(x, "invalid_model", "model is not a valid Unicode string");
+  if (len == 0) return invalid(x, "invalid_model", "model must not be empty");
+  if (len > MODEL_NAME_MAX) return invalid(x, "invalid_model", "model is longer than 256 bytes");
+  for (size_t i = 0; i < len; i++)
+    if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+      return invalid(x, "invalid_model", "model must not contain control characters");
+  x->model = span_make(name, len);
+  x->model_at = (size_t)(m->value.ptr - x->body.data);
+  x->model_len = m->value.len;
+  return true;
+}
+
+/* Where include_usage has to be written so that the provider need not rewrite the body itself. */
+static bool find_usage_splice(struct exchange *x, const struct json_member *m) {
+  static const struct span WHOLE = {"\"stream_options\":{\"include_usage\":true},", 40}; /* messages follow */
+  static const struct span OBJECT = {"{\"include_usage\":true}", 22};
+  static const struct span MEMBER = {"\"include_usage\":true", 20};
+  if (m->type == JSON_ABSENT) {
+    x->usage = (struct splice){x->object_open + 1, 0, WHOLE};
+    return true;
+  }
+  size_t at = (size_t)(m->value.ptr - x->body.data);
+  if (m->type == JSON_NULL) {
+    x->usage = (struct splice){at, m->value.len, OBJECT};
+    return true;
+  }
+  if (m->type != JSON_OBJECT) return invalid(x, "invalid_stream_options", "stream_options must be an object");
+  struct json_member usage = {.name = SPAN("include_usage")};
+  struct json_object object;
+  struct json_fault fault;
+  int err = json_scan_object(&usage, 1, &object, &fault, m->value);
+  REQUIRE(err == 0); /* it is part of what was scanned already */
+  if (usage.count == 0) {
+    char *text = arena_alloc(&x->arena, MEMBER.len + 1);
+    if (!text) return invalid(x, "invalid_stream_options", "the request is too large");
+    memcpy(text, MEMBER.ptr, MEMBER.len);
+    text[MEMBER.len] = ',';
+    x->usage = (struct splice){at + object.open + 1, 0, span_make(text, MEMBER.len + (object.is_empty ? 0 : 1))};
+  }
+  return true;
+}
+
+static bool check_json(struct exchange *x) {
+  struct json_member m[M_N] = {
+      [M_MODEL] = {.name = SPAN("model")},
+      [M_MESSAGES] = {.name = SPAN("messages")},
+      [M_STREAM] = {.name = SPAN("stream")},
+      [M_STREAM_OPTIONS] = {.name = SPAN("stream_options")},
+      [M_MAX_TOKENS] = {.name = SPAN("max_tokens")},
+      [M_MAX_COMPLETION] = {.name = SPAN("max_completion_tokens")},
+      [M_CACHE_KEY] = {.name = SPAN("prompt_cache_key")},
+  };
+  struct json_object object;
+  struct json_fault fault = {0};
+  int err = json_scan_object(m, M_N, &object, &fault, buf_span(&x->body));
+  if (err) return invalid_json(x, &fault, err);
+  for (int i = M_MODEL; i <= M_STREAM_OPTIONS; i++) {
+    if (m[i].count < 2) continue;
+    char text[96];
+    (void)snprintf(text, sizeof text, "Request body has more than one member \"%.*s\"", SPAN_FMT(m[i].name));
+    return invalid(x, "repeated_member", text);
+  }
+  if (x->route->is_chat && (m[M_MESSAGES].type != JSON_ARRAY || m[M_MESSAGES].is_empty))
+    return invalid(x, "invalid_messages", "Missing or invalid messages in request body");
+  if (m[M_STREAM].count && m[M_STREAM].type != JSON_TRUE && m[M_STREAM].type != JSON_FALSE)
+    return invalid(x, "invalid_stream", "stream must be true or false");
+  x->is_stream = m[M_STREAM].type == JSON_TRUE;
+  x->object_open = object.open;
+  x->object_is_empty = object.is_empty;
+  if (m[M_MODEL].count && !take_model(x, &m[M_MODEL])) return false;
+  if (x->is_stream && x->route->is_chat && !find_usage_splice(x, &m[M_STREAM_OPTIONS])) return false;
+  const struct json_member *max = m[M_MAX_COMPLETION].type == JSON_NUMBER ? &m[M_MAX_COMPLETION] : &m[M_MAX_TOKENS];
+  uint64_t n;
+  if (max->type == JSON_NUMBER && span_to_u64(max->value, (uint64_t)1 << 53, &n)) x->max_tokens = (double)n;
+  if (!x->session_key.len && m[M_CACHE_KEY].type == JSON_STRING && m[M_CACHE_KEY].value.len <= 1024) {
+    struct span raw = m[M_CACHE_KEY].value;
+    x->session_key = arena_copy(&x->arena, span_make(raw.ptr + 1, raw.len - 2));
+  }
+  return true;
+}
+
+/* ---- choice ------------------------------------------------------------------------------------------------------------ */
+
+static struct lb_text text_of(struct span s) {
+  return (struct lb_text){s.ptr, (uint32_t)s.len, 0};
+}
+
+static double hash53(struct span s) {
+  static const struct siphash_key key = {0x6d6f6f6e67617465u, 0x7072656669786573u};
+  return (double)(siphash(&key, s.ptr, s.len) >> 11);
+}
+
+static void fill_request(struct exchange *x, struct lb_request *r) {
+  double elapsed = (double)(clock_mono_us() - x->started_us) / 1000;
+  double left = (double)x->plan->settings.timeouts.total - elapsed;
+  size_t prefix = x->body.len < 1024 ? x->body.len : 1024;
+  *r = (struct lb_request){
+      .id = text_of(x->reply.request_id),
+      .kind = text_of(span_str(x->route->kind)),
+      .model = text_of(x->model),
+      .session_key = text_of(x->session_key),
+      .client = text_of(span_str(x->peer)),
+      .head = text_of(x->forward),
+      .body_bytes = (double)x->body.len,
+      .est_input_tokens = floor((double)x->body.len / 4),
+      .max_tokens = x->max_tokens,
+      .elapsed_ms = elapsed,
+      .deadline_ms = left > 0 ? left : 0,
+      .seed = hash53(x->reply.request_id),
+      .prefix_hash = prefix ? hash53(span_make(x->body.data, prefix)) : 0,
+      .attempt = x->n_attempts + 1,
+      .stream = x->is_stream,
+  };
+}
+
+/* Who may be tried now, in configuration order. */
+static unsigned find_candidates(const struct exchange *x, uint16_t *out) {
+  uint64_t now = clock_mono_ms();
+  const struct plan *plan = x->plan;
+  unsigned n = 0, n_serving = 0;
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    if (!slot_has(&x->serves, i) || slot_has(&x->tried, i)) continue;
+    n_serving++;
+    if (provider_barred(plan->entries[i].provider, now) == PROVIDER_IS_FREE) out[n++] = (uint16_t)i;
+  }
+  if (n || !n_serving || plan->settings.panic_refuse) return n;
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    if (!slot_has(&x->serves, i) || slot_has(&x->tried, i)) continue;
+    if (provider_barred_in_panic(plan->entries[i].provider, now) == PROVIDER_IS_FREE) out[n++] = (uint16_t)i;
+  }
+  return n;
+}
+
+static uint32_t retry_after_s(const struct exchange *x) {
+  uint64_t now = clock_mono_ms(), least = UINT64_MAX;
+  for (unsigned i = 0; i < x->plan->n_entries; i++) {
+    if (!slot_has(&x->serves, i)) continue;
+    uint64_t ms = provider_free_in_ms(x->plan->entries[i].provider, now);
+    if (ms && ms < least) least = ms;
+  }
+  return least == UINT64_MAX ? 1 : (uint32_t)((least + 999) / 1000);
+}
+
+static void nobody_available(struct exchange *x, const char *reason) {
+  char text[256];
+  (void)snprintf(text, sizeof text, "No available provider%s%.*s%s%s", x->model.len ? " for model " : "",
+                 (int)(x->model.len < 100 ? x->model.len : 100), x->model.len ? x->model.ptr : "", reason[0] ? ": " : "",
+                 reason);
+  struct reply_extra extra = {.retry_after_s = retry_after_s(x)};
+  answer_error(x, 503, NULL, "no_available_provider", span_str(text), &extra);
+}
+
+/* The body as the provider gets it: the client's bytes with at most three spans replaced. */
+static unsigned splice_body(struct exchange *x, const struct plan_entry *e, struct span out[UPSTREAM_SEGMENTS_MAX]) {
+  struct splice s[EXCHANGE_SPLICES_MAX];
+  unsigned n = 0;
+  struct span body = buf_span(&x->body);
+  if (e->model && x->route->is_json && !x->is_multipart) {
+    struct buf name;
+    buf_init(&name, 6 * MODEL_NAME_MAX + 64);
+    struct json_writer w;
+    json_begin(&w, &name);
+    if (x->model_len == 0) buf_put_str(&name, "\"model\":");
+    json_string(&w, span_str(e->model));
+    if (x->model_len == 0 && !x->object_is_empty) buf_put_str(&name, ",");
+    struct span text = arena_copy(&x->arena, buf_span(&name));
+    buf_release(&name);
+    if (x->model_len == 0) s[n++] = (struct splice){x->object_open + 1, 0, text};
+    else if (!span_eq(text, span_make(body.ptr + x->model_at, x->model_len))) s[n++] = (struct splice){x->model_at, x->model_len, text};
+  }
+  if (x->usage.text.len && e->provider->kind == PROVIDER_ONCHAIN) {
+    struct splice usage = x->usage;
+    if (n && usage.at < s[0].at) {
+      s[1] = s[0];
+      s[0] = usage;
+    } else {
+      s[n] = usage;
+    }
+    n++;
+  }
+  unsigned n_out = 0;
+  size_t at = 0;
+  for (unsigned i = 0; i < n; i++) {
+    if (s[i].at > at) out[n_out++] = span_make(body.ptr + at, s[i].at - at);
+    out[n_out++] = s[i].text;
+    at = s[i].at + s[i].len;
+  }
+  if (at < body.len) out[n_out++] = span_make(body.ptr + at, body.len - at);
+  return n_out;
+}
+
+static void try_provider(struct exchange *x, unsigned slot) {
+  const struct plan_entry *e = &x->plan->entries[slot];
+  slot_add(&x->tried, slot);
+  x->n_attempts++;
+  x->state = EXCHANGE_TRYING;
+  x->reply.provider = span_str(e->provider->id);
+  struct span segments[UPSTREAM_SEGMENTS_MAX];
+  unsigned n = splice_body(x, e, segments);
+  char line[160];
+  int len = snprintf(line, sizeof line, "X-Request-Id: %.*s\r\n%s", SPAN_FMT(x->reply.request_id),
+                     x->has_content_type ? "" : "Content-Type: application/json\r\n");
+  struct attempt_request req = {
+      .flow = x->flow,
+      .plan = x->plan,
+      .slot = slot,
+      .arena = &x->arena,
+      .path = span_str(x->route->upstream_path),
+      .fields = x->forward,
+      .extra_fields = arena_copy(&x->arena, span_make(line, (size_t)len)),
+      .body = segments,
+      .n_body = n,
+      .wants_done_marker = x->route->is_chat && x->is_stream,
+      .events = &EVENTS,
+  };
+  attempt_start(&x->attempt, &req);
+}
+
+/* The next entry of a strategy's ordered list that may still be tried, or -1. */
+static int next_planned(struct exchange *x, const uint16_t *candidates, unsigned n) {
+  while (x->n_planned) {
+    unsigned slot = *x->planned++;
+    x->n_planned--;
+    for (unsigned i = 0; i < n; i++)
+      if (candidates[i] == slot) return (int)slot;
+  }
+  return -1;
+}
+
+/* What is left of the list is kept when there is more than one entry. */
+static void keep_plan(struct exchange *x, const struct decision *d) {
+  if (!d->is_plan || d->n < 2) return;
+  uint16_t *rest = arena_alloc(&x->arena, (d->n - 1) * sizeof *rest);
+  if (!rest) return;
+  memcpy(rest, d->slots + 1, (d->n - 1) * sizeof *rest);
+  x->planned = rest;
+  x->n_planned = d->n - 1;
+}
+
+static void relay_failure(struct exchange *x);
+
+static void select_provider(struct exchange *x) {
+  x->state = EXCHANGE_SELECTING;
+  uint16_t candidates[PLAN_PROVIDERS_MAX];
+  unsigned n = find_candidates(x, candidates);
+  if (n == 0) {
+    if (x->n_attempts) relay_failure(x);
+    else nobody_available(x, "");
+    return;
+  }
+  int planned = next_planned(x, candidates, n);
+  if (planned >= 0) {
+    try_provider(x, (unsigned)planned);
+    return;
+  }
+  struct lb_request r;
+  fill_request(x, &r);
+  struct decision d;
+  decide_select(x->generation, &d, &r, candidates, n, &x->flow->rng);
+  if (d.n == 0) {
+    if (x->n_attempts) relay_failure(x);
+    else nobody_available(x, d.reason);
+    return;
+  }
+  keep_plan(x, &d);
+  try_provider(x, d.slots[0]);
+}
+
+/* ---- retry ---------------------------------------------------------------------------------------------------------------- */
+
+/* Retries running at once are a share of the active requests, so that a failing provider cannot start a storm. */
+static bool take_retry(struct exchange *x) {
+  if (x->holds_retry) return true;
+  struct shared *s = x->flow->shared;
+  const struct settings *set = &x->plan->settings;
+  double share = set->retry_budget * shared_get_u32(&s->active_exchanges);
+  double limit = share > set->retry_budget_min ? share : set->retry_budget_min;
+  if (shared_add_u32(&s->active_retries, 1) > limit) {
+    (void)shared_add_u32(&s->active_retries, -1);
+    return false;
+  }
+  x->holds_retry = true;
+  return true;
+}
+
+static void on_delay_over(struct wheel_timer *t) {
+  struct exchange *x = container_of(t, struct exchange, delay);
+  if (take_retry(x)) {
+    select_provider(x);
+    return;
+  }
+  uint64_t now = clock_mono_ms();
+  if (x->budget_wait_until_ms == 0) x->budget_wait_until_ms = now + BUDGET_WAIT_MS;
+  if (now >= x->budget_wait_until_ms) {
+    relay_failure(x);
+    return;
+  }
+  loop_timer_start(x->flow->loop, &x->delay, on_delay_over, BUDGET_CHECK_MS + rng_below(&x->flow->rng, BUDGET_CHECK_MS));
+}
+
+static void retry_or_give_up(struct exchange *x) {
+  const struct attempt *a = &x->attempt;
+  struct lb_request r;
+  fill_request(x, &r);
+  r.attempt = x->n_attempts;
+  uint32_t delay_ms = 0;
+  enum decide_verdict v = decide_retry(x->generation, &delay_ms, &r, a->slot, &a->outcome);
+  if (v == DECIDE_STOP || x->n_attempts > x->plan->settings.max_retries) {
+    relay_failure(x);
+    return;
+  }
+  static struct log_limit limit;
+  unsigned suppressed = 0;
+  if (log_limit_pass(&limit, 10, 1000, &suppressed))
+    log_warn("%.*s: attempt %u at %s failed: %s%s%s%s", SPAN_FMT(x->reply.request_id), x->n_attempts,
+             a->entry->provider->id, outcome_name(a->outcome.class), a->detail[0] ? " (" : "", a->detail,
+             a->detail[0] ? ")" : "");
+  if (v == DECIDE_SAME) {
+    x->tried.w[a->slot / 64] &= ~((uint64_t)1 << (a->slot % 64));
+    x->n_planned = 0;
+    uint16_t *again = arena_alloc(&x->arena, sizeof *again);
+    if (again) {
+      *again = (uint16_t)a->slot;
+      x->planned = again;
+      x->n_planned = 1;
+    }
+  }
+  release_retry(x);
+  x->state = EXCHANGE_DELAYED;
+  if (delay_ms == 0 && take_retry(x)) {
+    select_provider(x);
+    return;
+  }
+  loop_timer_start(x->flow->loop, &x->delay, on_delay_over, delay_ms ? delay_ms : BUDGET_CHECK_MS);
+}
+
+/* ---- how it ends ----------------------------------------------------------------------------------------------------------- */
+
+/* The provider's own error, as it came but for loaded secrets. */
+static void relay_error_body(struct exchange *x) {
+  struct attempt *a = &x->attempt;
+  (void)redact_apply(&a->held);
+  log_done(x, outcome_name(a->outcome.class));
+  struct span fields = a->fields;
+  struct buf clean;
+  buf_init(&clean, HTTP_RESPONSE_HEAD_MAX + 1024);
+  if (redact_finds(fields) && buf_append_span(&clean, fields) == 0) {
+    (void)redact_apply(&clean);
+    fields = buf_span(&clean);
+  }
+  (void)reply_begin(&x->reply, a->status, fields, a->held.len, buf_span(&a->held));
+  reply_end(&x->reply);
+  buf_release(&clean);
+  exchange_free(x);
+}
+
+static void relay_failure(struct exchange *x) {
+  const struct attempt *a = &x->attempt;
+  char text[256];
+  const char *id = a->entry->provider->id;
+  switch (a->outcome.class) {
+  case OUTCOME_CLIENT_ERROR:
+  case OUTCOME_CONTENT_POLICY:
+  case OUTCOME_RATE_LIMITED:
+  case OUTCOME_OVERLOADED:
+  case OUTCOME_SERVER:
+    if (a->status >= 400) {
+      relay_error_body(x);
+      return;
+    }
+    break;
+  case OUTCOME_AUTH:
+    (void)snprintf(text, sizeof text, "Provider %s refused our credentials", id);
+    exchange_error(x, 502, NULL, "provider_error", text);
+    return;
+  case OUTCOME_EXHAUSTED:
+    (void)snprintf(text, sizeof text, "The account at provider %s is exhausted", id);
+    exchange_error(x, 502, NULL, "provider_error", text);
+    return;
+  case OUTCOME_TIMEOUT_CONNECT:
+  case OUTCOME_TIMEOUT_TTFT:
+  case OUTCOME_TIMEOUT_IDLE:
+  case OUTCOME_TIMEOUT_TOTAL:
+    (void)snprintf(text, sizeof text, "Provider %s did not answer in time (%s)", id, outcome_name(a->outcome.class));
+    exchange_error(x, 504, NULL, "provider_timeout", text);
+    return;
+  default: break;
+  }
+  (void)snprintf(text, sizeof text, "Provider %s failed (%s%s%s)", id, outcome_name(a->outcome.class),
+                 a->detail[0] ? ": " : "", a->detail);
+  exchange_error(x, 502, NULL, "provider_error", text);
+}
+
+static void file_session(struct exchange *x) {
+  const struct attempt *a = &x->attempt;
+  if (!a->answer.id_len && !a->res_key[0]) return;
+  struct session s;
+  memset(&s, 0, sizeof s);
+  (void)snprintf(s.provider, sizeof s.provider, "%s", a->entry->provider->id);
+  if (a->entry->model) (void)snprintf(s.model, sizeof s.model, "%s", a->entry->model);
+  else if (x->model.len) (void)snprintf(s.model, sizeof s.model, "%.*s", SPAN_FMT(x->model));
+  (void)snprintf(s.res_key, sizeof s.res_key, "%s", a->res_key);
+  (void)snprintf(s.id, sizeof s.id, "%.*s", (int)a->answer.id_len, a->answer.id);
+  s.created_wall_ms = clock_wall_ms();
+  s.tokens_in = a->answer.tokens_in;
+  s.tokens_out = a->answer.tokens_out;
+  session_put(x->flow->shared->sessions, &s, clock_mono_ms());
+}
+
+static void on_commit(struct attempt *a) {
+  struct exchange *x = container_of(a, struct exchange, attempt);
+  x->state = EXCHANGE_RELAYING;
+  release_retry(x);
+  (void)reply_begin(&x->reply, a->status, a->fields, a->length, buf_span(&a->held));
+  buf_release(&a->held);
+  if (x->reply.conn && conn_pending(x->reply.conn) >= CONN_HIGH_WATER) attempt_pause(a);
+}
+
+static void on_bytes(struct attempt *a, struct span bytes) {
+  struct exchange *x = container_of(a, struct exchange, attempt);
+  (void)reply_bytes(&x->reply, bytes);
+  if (x->reply.conn && conn_pending(x->reply.conn) >= CONN_HIGH_WATER) attempt_pause(a);
+}
+
+void exchange_drained(struct exchange *x) {
+  if (attempt_is_running(&x->attempt)) attempt_resume(&x->attempt);
+}
+
+/* The stream broke behind the commit point: say so inside it, and never let it look complete. */
+static void break_stream(struct exchange *x) {
+  const struct attempt *a = &x->attempt;
+  struct buf *t = &x->flow->text;
+  buf_clear(t);
+  if (a->answer.form == ANSWER_SSE) {
+    char text[256];
+    (void)snprintf(text, sizeof text, "Provider %s broke off its answer (%s)", a->entry->provider->id,
+                   outcome_name(a->outcome.class));
+    struct http_error e = {.status = 502, .code = "provider_error", .message = span_str(text), .request_id = x->reply.request_id};
+    buf_put_str(t, answer_is_at_event_end(&a->answer) ? "" : "\n\n");
+    buf_put_str(t, x->route->upstream_path && strcmp(x->route->kind, "messages") == 0 ? "event: error\ndata: " : "data: ");
+    http_put_error_body(t, &e);
+    buf_put_str(t, "\n\n");
+  }
+  log_done(x, outcome_name(a->outcome.class));
+  reply_break(&x->reply, buf_span(t));
+  exchange_free(x);
+}
+
+static void on_end(struct attempt *a) {
+  struct exchange *x = container_of(a, struct exchange, attempt);
+  observe(x);
+  if (a->outcome.class == OUTCOME_OK) {
+    file_session(x);
+    log_done(x, "ok");
+    if (!a->outcome.committed) (void)reply_begin(&x->reply, a->status, a->fields, a->held.len, buf_span(&a->held));
+    reply_end(&x->reply);
+    exchange_free(x);
+  } else if (a->outcome.committed) {
+    break_stream(x);
+  } else {
+    retry_or_give_up(x);
+  }
+}
+
+static const struct attempt_events EVENTS = {.on_commit = on_commit, .on_bytes = on_bytes, .on_end = on_end};
+
+static void on_deadline(struct wheel_timer *t) {
+  struct exchange *x = container_of(t, struct exchange, deadline);
+  bool was_committed = x->state == EXCHANGE_RELAYING;
+  if (attempt_is_running(&x->attempt)) {
+    attempt_abort(&x->attempt, OUTCOME_TIMEOUT_TOTAL);
+    observe(x);
+  }
+  if (was_committed) {
+    break_stream(x);
+    return;
+  }
+  char text[96];
+  (void)snprintf(text, sizeof text, "No answer within %u ms", x->plan->settings.timeouts.total);
+  exchange_error(x, 504, NULL, "provider_timeout", text);
+}
+
+void exchange_balance(struct exchange *x) {
+  if (x->route->is_json && !x->is_multipart && !check_json(x)) return;
+  if (!plan_who_serves(x->plan, &x->serves, x->model)) {
+    char text[MODEL_NAME_MAX + 64];
+    (void)snprintf(text, sizeof text, "The model `%.*s` does not exist", SPAN_FMT(x->model));
+    exchange_error(x, 404, NULL, "model_not_found", text);
+    return;
+  }
+  loop_timer_start(x->flow->loop, &x->deadline, on_deadline, x->plan->settings.timeouts.total);
+  select_provider(x);
+}

@@ -1,0 +1,109 @@
+/*
+ * exchange: one client request from head to last byte, with all its attempts.
+ *
+ * Thread: its worker's.   Owner: the flow's list; freed in exchange_free() when the answer is complete or the client has
+ * left.   Borrows: conn (until conn_finish or on_gone), generation (counted).
+ * Invariant: once committed, neither select nor retry is called again.
+ *
+ *   READING ──body complete──► SELECTING ──► TRYING ──commit──► RELAYING ──► done
+ *      │ local routes answer      ▲             │ failed, uncommitted
+ *      ▼                          └── DELAYED ◄─┘ (strategy's delay, or the retry budget is spent)
+ *     done
+ */
+#ifndef MOONGATE_FLOW_EXCHANGE_H
+#define MOONGATE_FLOW_EXCHANGE_H
+
+#include "flow/attempt.h"
+#include "flow/reply.h"
+#include "script/decide.h"
+
+#define EXCHANGE_ARENA_MAX   (192u * 1024)
+#define EXCHANGE_SPLICES_MAX 3
+
+struct exchange;
+
+/* What a path is for. */
+struct route {
+  const char *path;
+  bool is_prefix;         /* /admin/providers/… */
+  bool is_get, is_post;
+  enum route_guard { GUARD_NONE, GUARD_CLIENT, GUARD_ADMIN } guard;
+  size_t body_max;        /* of local routes; balanced ones take the configured maximum */
+  /* The whole request has arrived; must lead to an answer. */
+  void (*handle)(struct exchange *x);
+  /* Balanced routes: */
+  const char *kind;       /* as strategies see it */
+  const char *upstream_path; /* joined to the provider's endpoint */
+  bool is_chat, is_json;
+};
+
+enum exchange_state { EXCHANGE_READING, EXCHANGE_SELECTING, EXCHANGE_TRYING, EXCHANGE_DELAYED, EXCHANGE_RELAYING,
+                      EXCHANGE_WAITING_FOR_CONTROL };
+
+/* A change of the body on its way up: `len` bytes at `at` are replaced. */
+struct splice {
+  size_t at, len;
+  struct span text;
+};
+
+struct exchange {
+  struct list node;
+  uint64_t id;
+  struct flow *flow;
+  struct generation *generation;
+  const struct plan *plan;
+  const struct route *route;
+  enum exchange_state state;
+  struct reply reply;
+  struct arena arena;
+  enum http_method method;
+  struct span path; /* of the request, without query */
+  bool is_multipart, has_content_type;
+  char peer[48];
+
+  struct buf body;
+  size_t counted_bytes; /* of body, in shared.buffered_bytes */
+  struct span forward;  /* the client's allow-listed fields, as lines */
+  struct span session_key;
+  /* Found in the body: */
+  struct span model; /* unescaped; empty: none */
+  size_t model_at, model_len; /* its raw value; len 0: none */
+  size_t object_open;
+  bool object_is_empty, is_stream;
+  struct splice usage; /* stream_options.include_usage, for providers that would add it; text empty: nothing to do */
+  double max_tokens;
+
+  uint64_t started_us;
+  uint64_t budget_wait_until_ms;
+  struct wheel_timer deadline, delay;
+  struct slot_set serves, tried;
+  uint16_t *planned; /* what is left of a strategy's ordered list, in the arena */
+  unsigned n_planned;
+  unsigned n_attempts;
+  bool is_counted, holds_retry; /* in shared.active_* */
+  struct attempt attempt;
+};
+
+/* A new exchange on a connection whose head has just been parsed. */
+struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req, const struct route *route);
+/* Frees it; a running attempt is aborted as client_closed. */
+void exchange_free(struct exchange *x);
+/* The client left. */
+void exchange_client_gone(struct exchange *x);
+void exchange_drained(struct exchange *x);
+/* Adds body bytes; false: too much was sent, and the error has been answered (the exchange is gone). */
+bool exchange_add_body(struct exchange *x, const char *bytes, size_t len);
+
+/* Balanced routes: everything from the check of the body to the last byte. */
+void exchange_balance(struct exchange *x);
+
+/* Answers and frees. */
+void exchange_answer(struct exchange *x, int status, const char *content_type, struct span body,
+                     const struct reply_extra *extra);
+void exchange_error(struct exchange *x, int status, const char *type, const char *code, const char *message);
+void exchange_error_with(struct exchange *x, int status, const char *code, struct span message,
+                         const struct reply_extra *extra);
+/* The request cannot go on: answers and closes the connection. */
+void exchange_fault(struct exchange *x, const struct http_fault *fault);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * flow: what the story of a request needs from its surroundings. `struct flow` is one worker's side (its loop, transport,
+ * generation, connections); `struct shared` is what all workers and control have in common.
+ *
+ * Thread: a flow belongs to its worker; shared is for any thread (atomics, or objects with locks of their own).
+ * Owner: daemon/worker and daemon/control.
+ */
+#ifndef MOONGATE_FLOW_FLOW_H
+#define MOONGATE_FLOW_FLOW_H
+
+#include "base/rand.h"
+#include "model/plan.h"
+#include "model/session.h"
+#include "net/conn.h"
+#include "net/upstream.h"
+#include "script/generation.h"
+
+/* One reload asked for by a request or a signal; control answers on `reply_to`, when that is set. */
+struct reload_ticket {
+  struct loop_message message;
+  struct loop *reply_to;
+  void (*on_answer)(struct reload_ticket *); /* on reply_to's thread; frees the ticket */
+  void *flow;
+  uint64_t exchange_id;
+  bool ok;
+  uint64_t generation;
+  char error[2048]; /* when not ok: the problems, one a line */
+};
+
+/* What the strategy's page and /health tell; written by control. */
+struct strategy_status {
+  uint64_t generation;
+  uint64_t since_wall_ms;
+  uint64_t reloads_ok, reloads_failed;
+  char name[128], file[512], digest[65];
+  char last_error[1024]; /* of the last failed reload; empty after a good one */
+};
+
+struct shared {
+  struct session_table *sessions;
+  struct loop *control; /* for messages */
+  void *control_context;
+  /* Posts to control; any thread. */
+  void (*ask_reload)(struct shared *s, struct reload_ticket *t);
+  void (*ask_probe)(struct shared *s, struct provider *p);
+  uint64_t started_wall_ms;
+  /* Atomics: */
+  _Alignas(CACHE_LINE) uint32_t active_exchanges;
+  uint32_t active_retries;
+  uint64_t buffered_bytes; /* of request bodies */
+  uint64_t script_errors;
+  uint32_t is_stopping;
+  pthread_mutex_t status_lock;
+  struct strategy_status status;
+};
+
+struct flow {
+  unsigned worker;
+  struct loop *loop;
+  struct shared *shared;
+  struct upstream *upstream;
+  struct generation *generation;
+  struct conn_server server;
+  struct list exchanges;
+  uint64_t last_exchange_id;
+  struct rng rng;
+  struct buf head; /* scratch: the head being written */
+  struct buf text; /* scratch: bodies of local answers */
+  char date[32];   /* value of Date, made once a second */
+  uint64_t date_s;
+  /* The generation that an exchange leaves last is handed back here. */
+  void (*on_generation_idle)(struct flow *f, struct generation *g);
+};
+
+#define FLOW_TEXT_MAX (8u * 1024 * 1024)
+
+static inline uint32_t shared_add_u32(uint32_t *counter, int n) {
+  return __atomic_add_fetch(counter, (uint32_t)n, __ATOMIC_RELAXED);
+}
+static inline uint32_t shared_get_u32(const uint32_t *counter) {
+  return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * probe: active health checks. Asks each provider of the current plan at its interval (with jitter), soon again after a
+ * failure, and at once when attempts fail in a row; verdicts are model/provider's.
+ *
+ * Thread: control's loop.   Owner: control.
+ */
+#ifndef MOONGATE_FLOW_PROBE_H
+#define MOONGATE_FLOW_PROBE_H
+
+#include "base/rand.h"
+#include "model/plan.h"
+#include "net/upstream.h"
+
+struct probe;
+
+struct prober {
+  struct loop *loop;
+  struct upstream *upstream;
+  struct plan *plan; /* counted */
+  struct probe *probes;
+  unsigned n_probes;
+  unsigned n_first_left; /* probes that have not ended once yet */
+  void (*on_first_round)(struct prober *p);
+  void *context;
+  struct rng rng;
+};
+
+void prober_init(struct prober *p, struct loop *loop, struct upstream *upstream);
+/* Takes up a plan; providers known from the one before keep their rhythm, new ones are asked at once. */
+void prober_adopt(struct prober *p, struct plan *plan);
+/* Asks soon, unless a question is under way. */
+void prober_hurry(struct prober *p, const struct provider *provider);
+/* Cancels all questions. */
+void prober_stop(struct prober *p);
+
+#endif
