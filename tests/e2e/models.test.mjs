@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import OpenAI from 'openai';
+import { ask, eventually, setup } from './harness.mjs';
+
+test('GET /v1/models lists what the providers serve, each model once, as OpenAI does', async (t) => {
+  const { moon } = await setup(t, {
+    providers: [{ id: 'a', model: 'm-one' }, { id: 'b', model: 'm-two' }, { id: 'c', model: 'm-one' }],
+  });
+  const r = await ask(moon, { path: '/v1/models' });
+  assert.equal(r.status, 200);
+  const { object, data } = r.json();
+  assert.equal(object, 'list');
+  assert.deepEqual(data.map((m) => m.id).sort(), ['m-one', 'm-two']);
+  for (const m of data) {
+    assert.equal(m.object, 'model');
+    assert.equal(typeof m.created, 'number');
+    assert.equal(typeof m.owned_by, 'string');
+  }
+});
+
+test('the openai client can page through it', async (t) => {
+  const { moon } = await setup(t);
+  const client = new OpenAI({ baseURL: `${moon.url}/v1`, apiKey: 'x', maxRetries: 0 });
+  const ids = [];
+  for await (const m of client.models.list()) ids.push(m.id);
+  assert.deepEqual(ids, ['fake-model']);
+});
+
+test('the operator\'s own names are listed too', async (t) => {
+  const { moon } = await setup(t, { models: { alias: ['a'] } });
+  const { data } = (await ask(moon, { path: '/v1/models' })).json();
+  assert.deepEqual(data.map((m) => m.id).sort(), ['alias', 'fake-model']);
+});
+
+test('a provider without a configured model is listed with what it says itself', async (t) => {
+  const { moon } = await setup(t, { providers: [{ id: 'a', model: null, models: ['own-1', 'own-2'] }] });
+  await eventually(async () => {
+    const { data } = (await ask(moon, { path: '/v1/models' })).json();
+    return data.map((m) => m.id).sort().join() === 'own-1,own-2';
+  });
+});

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import OpenAI from 'openai';
+import { act } from './fake-provider.mjs';
+import { chat, counters, events, eventually, MESSAGES, openChat, setup } from './harness.mjs';
+
+const BREAKS = {
+  'resets the connection': (call) => call.reset(),
+  'closes the connection': (call) => call.close(),
+  'sends a bad chunk': (call) => call.raw('xyz\r\n').close(),
+  'falls silent': () => {},
+};
+
+for (const [what, breaks] of Object.entries(BREAKS)) {
+  test(`a stream whose provider ${what} ends with an error event and a broken body, never with [DONE]`, async (t) => {
+    const { moon, providers } = await setup(t, { providers: 2, timeouts: { idle: 300 } });
+    for (const p of providers)
+      p.always((call) => {
+        call.streamHead().delta('one').delta('two');
+        setTimeout(() => breaks(call), 50);
+      });
+    const r = await chat(moon, { stream: true });
+    assert.equal(r.status, 200);
+    assert.equal(r.complete, false, 'the chunked body must not end properly');
+    const list = events(r.text());
+    assert.ok(!list.includes('[DONE]'));
+    assert.deepEqual(list.slice(0, 2).map((e) => e.choices[0].delta.content), ['one', 'two']);
+    assert.equal(typeof list.at(-1).error.message, 'string');
+    assert.equal(list.length, 3);
+    assert.equal(providers[0].calls.length + providers[1].calls.length, 1);
+  });
+}
+
+test('the openai client sees the broken stream as an error', async (t) => {
+  const { moon, providers } = await setup(t);
+  providers[0].always((call) => {
+    call.streamHead().delta('one');
+    setTimeout(() => call.reset(), 50);
+  });
+  const client = new OpenAI({ baseURL: `${moon.url}/v1`, apiKey: 'x', maxRetries: 0 });
+  const stream = await client.chat.completions.create({ model: 'fake-model', messages: MESSAGES, stream: true });
+  const seen = [];
+  await assert.rejects(async () => {
+    for await (const e of stream) seen.push(e.choices[0]?.delta.content);
+  });
+  assert.deepEqual(seen, ['one']);
+});
+
+test('a stream that breaks inside an event puts its error event behind a line end of its own', async (t) => {
+  const { moon, providers } = await setup(t);
+  providers[0].always((call) => {
+    call.streamHead().delta('one');
+    call.chunk('data: {"id":"half');
+    setTimeout(() => call.reset(), 50);
+  });
+  const r = await chat(moon, { stream: true });
+  const last = r.text().split('\n').filter((l) => l.startsWith('data:')).at(-1);
+  assert.equal(typeof JSON.parse(last.slice(5)).error.message, 'string');
+  assert.equal(r.complete, false);
+});
+
+for (const [what, fault] of [['resets in the middle of', act.resetMidBody()], ['cuts short', act.truncatedLength()]]) {
+  test(`a provider that ${what} a plain answer leaves a broken answer, not a second one`, async (t) => {
+    const { moon, providers } = await setup(t, { providers: 2 });
+    for (const p of providers) p.always(fault);
+    const client = await openChat(moon);
+    const r = await client.response();
+    assert.equal(r.status, 200);
+    assert.equal(r.complete, false);
+    assert.equal(r.text(), '{"id":"half');
+    await client.waitClosed();
+    assert.equal(providers[0].calls.length + providers[1].calls.length, 1);
+  });
+}
+
+test('a broken stream counts against its provider', async (t) => {
+  const { moon, providers } = await setup(t);
+  providers[0].always((call) => {
+    call.streamHead().delta('one');
+    setTimeout(() => call.reset(), 20);
+  });
+  await chat(moon, { stream: true });
+  await eventually(async () => /"stream_truncated": ?1\b/.test(JSON.stringify(await counters(moon, 'a'))));
+});

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { act } from './fake-provider.mjs';
+import { ask, assertError, chat, eventually, lua, setup } from './harness.mjs';
+
+const KEY = 'sk-very-secret-provider-key-123';
+
+test('our key is redacted from whatever a provider echoes, in any error and in the log', async (t) => {
+  const { moon, providers } = await setup(t, { providers: [{ id: 'a', apiKey: KEY }], daemon: { args: ['--log-level', 'debug'] } });
+  for (const status of [400, 401, 403, 404, 422, 429, 500, 503]) {
+    providers[0].next(act.echoAuthorization(status));
+    const r = await chat(moon);
+    assert.ok(r.status >= 400);
+    assert.ok(!`${r.head}${r.text()}`.includes(KEY), `status ${status}: ${r.text()}`);
+    // A pause would keep the next call from the provider.
+    await ask(moon, { method: 'POST', path: '/admin/reload' });
+  }
+  for (const path of ['/health', '/admin/providers', '/admin/strategy', '/v1/models']) assert.ok(!(await ask(moon, { path })).text().includes(KEY), path);
+  assert.ok(!moon.stderr.includes(KEY) && !moon.stdout.includes(KEY));
+});
+
+test('a key that a provider puts into its probe\'s failure stays out of log and health', async (t) => {
+  const { moon, providers } = await setup(t, { providers: [{ id: 'a', apiKey: KEY }], healthCheckInterval: 100 });
+  providers[0].onModels = (call) => call.respond(500, `bad key ${call.request.header('authorization')}`);
+  await eventually(async () => (await ask(moon, { path: '/health' })).status === 503);
+  assert.ok(!(await ask(moon, { path: '/admin/providers' })).text().includes(KEY));
+  assert.ok(!moon.stderr.includes(KEY));
+});
+
+test('a key from the environment is used and not shown', async (t) => {
+  const { moon, providers } = await setup(t, {
+    providers: [{ id: 'a', apiKey: lua('env("E2E_PROVIDER_KEY")') }], daemon: { env: { E2E_PROVIDER_KEY: KEY }, args: ['--log-level', 'debug'] },
+  });
+  assert.equal((await chat(moon)).status, 200);
+  assert.equal(providers[0].calls[0].header('authorization'), `Bearer ${KEY}`);
+  assert.ok(!moon.stderr.includes(KEY));
+});
+
+test('what a client sends cannot forge a log line', async (t) => {
+  const { moon } = await setup(t, { daemon: { args: ['--log-level', 'debug'] } });
+  await chat(moon, { model: 'fake\u001b[31m' });
+  await ask(moon, { path: '/x%0aFORGED' });
+  await ask(moon, { path: '/ok', headers: { 'X-Request-Id': 'a\tb', 'User-Agent': 'u\xe9' } });
+  assert.ok(!/^FORGED/m.test(moon.stderr));
+  assert.doesNotMatch(moon.stderr, /[\x00-\x08\x0b-\x1f\x7f]/);
+});
+
+test('prompts and answers are not in the log, at no level', async (t) => {
+  const { moon } = await setup(t, { daemon: { args: ['--log-level', 'debug'] } });
+  await chat(moon, { messages: [{ role: 'user', content: 'the-private-prompt' }] });
+  await chat(moon, '{"messages":["the-private-prompt"');
+  assert.ok(!moon.stderr.includes('the-private-prompt') && !moon.stderr.includes('hello'));
+});
+
+test('with clientKeys a balanced route needs one of them, and none goes on to the provider', async (t) => {
+  const { moon, providers } = await setup(t, { clientKeys: ['client-key-one', 'client-key-two'] });
+  const paths = ['/v1/chat/completions', '/v1/embeddings', '/v1/messages', '/v1/verify'];
+  for (const path of paths)
+    for (const headers of [{}, { Authorization: 'Bearer wrong' }, { Authorization: 'client-key-one' }, { Authorization: 'Bearer client-key-one2' }, { Authorization: 'Bearer ' }])
+      assertError(await ask(moon, { method: 'POST', path, headers, body: '{}' }), 401, { type: 'authentication_error' });
+  assert.equal(providers[0].calls.length, 0);
+  for (const key of ['client-key-one', 'client-key-two']) assert.equal((await chat(moon, {}, { Authorization: `Bearer ${key}` })).status, 200);
+  assert.equal((await chat(moon, {}, { authorization: 'bearer client-key-one' })).status, 200, 'the scheme has no case');
+  for (const call of providers[0].calls) assert.doesNotMatch(call.head.toString('latin1'), /client-key/);
+  assert.equal((await ask(moon, { path: '/health' })).status, 200, '/health stays open');
+});
