@@ -5,6 +5,7 @@
 #ifndef MOONGATE_SCRIPT_ABI_H
 #define MOONGATE_SCRIPT_ABI_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,7 +16,12 @@
 #pragma GCC visibility pop
 
 _Static_assert(sizeof(struct lb_text) == 16, "lb_text has no hidden padding");
-_Static_assert(sizeof(struct lb_provider) % 8 == 0, "lb_provider has no hidden padding");
+_Static_assert(sizeof(struct lb_provider) == 4 * 4 + 2 * 8, "lb_provider has no hidden padding");
+_Static_assert(sizeof(struct lb_stats) == 8 * 4 + 17 * 8, "lb_stats has no hidden padding");
+_Static_assert(sizeof(struct lb_request) == 6 * 16 + 7 * 8 + 2 * 4, "lb_request has no hidden padding");
+_Static_assert(sizeof(struct lb_outcome) == 2 * 4 + 6 * 8 + 8, "lb_outcome has no hidden padding");
+_Static_assert(offsetof(struct lb_call, order) == 3 * 8 + 4 * 4 + 2 * 8 + sizeof(struct lb_outcome),
+               "lb_call has no hidden padding");
 _Static_assert((int)LB_CLASS_N == (int)OUTCOME_N, "classes are the same set");
 #define ABI_SAME_CLASS_(name, text, retry, health)                                                           \
   _Static_assert((int)LB_CLASS_##name == (int)OUTCOME_##name, "class " text " has one number");

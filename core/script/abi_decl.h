@@ -24,20 +24,27 @@ struct lb_text {
   uint32_t pad;
 };
 
-/* One candidate. */
+/* One candidate. No view that a script can hold contains a pointer; texts are copied into Lua at load. */
 struct lb_provider {
   uint32_t index;                /* its place in this call's pool, 1 to #pool */
   uint32_t slot;                 /* its place in the configuration, 1 and up; stable within a generation */
-  struct lb_text id;
-  struct lb_text address;        /* empty for direct endpoints */
-  struct lb_text kind;           /* "direct" or "onchain" */
-  struct lb_text model;          /* empty when the request's model is passed on */
+  uint32_t in_flight;            /* attempts running now, all workers */
+  uint32_t pad;
   double weight;                 /* configured, 0 and up */
   double priority;               /* configured, lower is preferred */
-  uint32_t in_flight;            /* attempts running now, all workers */
+};
+
+/* The rest of what is known about a provider; filled when a script first asks for any of it in a call. */
+struct lb_stats {
+  uint32_t serial;               /* the call it was filled for */
+  uint32_t state_id;             /* enum lb_health: LB_UP, LB_DEGRADED or LB_DOWN */
+  uint32_t last_class_id;        /* enum lb_class of the attempt settled last */
   uint32_t consecutive_failures;
   uint32_t samples;              /* successful attempts measured */
-  uint32_t last_class;           /* enum lb_class of the attempt settled last */
+  uint32_t verify_ok;
+  uint32_t verify_fail;
+  bool verifiable;
+  uint8_t pad[3];
   double dispatched;             /* attempts begun since the provider was first configured */
   double latency_ms;             /* EWMA of total time; NaN while samples is 0, as the next three */
   double ttft_ms;                /* EWMA of time to the first byte */
@@ -45,8 +52,8 @@ struct lb_provider {
   double peak_ttft_ms;           /* EWMA that jumps up at once and decays */
   double error_rate;             /* EWMA, 0 to 1 */
   double throttle_rate;          /* EWMA, 0 to 1 */
-  double state_since_ms;         /* how long it has been in its state */
-  double cooldown_ms;            /* what is left of its pause, 0 when there is none */
+  double state_since_at_ms;      /* on the clock of lb_abi_now_ms() */
+  double cooldown_until_ms;      /* the same clock; 0 when there never was a pause */
   double rl_requests_left;       /* the provider's own rate-limit headers; NaN when it sent none */
   double rl_tokens_left;
   double rl_reset_ms;
@@ -55,13 +62,9 @@ struct lb_provider {
   double balance;
   double runway_s;
   double token_expires_s;
-  uint32_t state;                /* enum lb_health: LB_UP, LB_DEGRADED or LB_DOWN */
-  uint32_t verifiable;
-  uint32_t verify_ok;
-  uint32_t verify_fail;
 };
 
-/* The request that a decision is made for. */
+/* The request that a decision is made for. Scripts read it through the runtime, never in place. */
 struct lb_request {
   struct lb_text id;
   struct lb_text kind;           /* "chat", "completions", "embeddings", "images", "audio", "responses", "messages" */
@@ -90,21 +93,45 @@ struct lb_outcome {
   double total_ms;
   double tokens_in;              /* NaN when unknown */
   double tokens_out;
-  uint32_t committed;            /* 1: bytes have reached the client */
-  uint32_t pad;
+  bool committed;                /* bytes have reached the client */
+  uint8_t pad[7];
 };
 
 /* What select sees: n candidates in configuration order. */
 struct lb_pool {
   uint32_t n;
-  uint32_t pad;
-  const struct lb_provider *items;
+  uint32_t key;                  /* the same candidates have the same key */
 };
 
-/* Functions that scripts may call, through the runtime. None blocks, allocates for the other side, or calls Lua. */
+/* What stands for the request in a script's hands. */
+struct lb_request_view {
+  uint32_t attempt;
+  uint32_t pad;
+};
+
+/* The current call, at one address for a generation's life. The runtime's alone: scripts never see it. */
+struct lb_call {
+  const struct lb_request *request;
+  struct lb_provider *providers; /* by slot, from 0 */
+  struct lb_stats *stats;        /* likewise */
+  uint32_t serial;
+  uint32_t draws;                /* numbers that req:rand() has given in this call */
+  uint32_t text_len;
+  uint32_t pad;
+  struct lb_pool pool;
+  struct lb_request_view view;
+  struct lb_outcome outcome;
+  uint16_t order[256];           /* slots of the candidates */
+};
+
+/* Functions of the runtime. None blocks, allocates for the other side, or calls Lua. */
 double lb_abi_now_ms(void);
-double lb_abi_counter_add(uint32_t counter, double n);
-int32_t lb_abi_counter_find(const char *name, uint32_t len);
-void lb_abi_log(uint32_t level, const char *text, uint32_t len);
 double lb_abi_random(void);
+int32_t lb_abi_counter_find(const char *name, uint32_t len);
+double lb_abi_counter_add(uint32_t counter, double n);
+double lb_abi_turn(uint32_t key);
+double lb_abi_hash(const char *text, uint32_t len, double seed);
+void lb_abi_log(uint32_t level, const char *text, uint32_t len);
+void lb_abi_stats_fill(struct lb_call *call, uint32_t slot);
+double lb_abi_request_random(struct lb_call *call);
 const char *lb_abi_request_header(const struct lb_request *req, const char *name, uint32_t len, uint32_t *out_len);

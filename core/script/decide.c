@@ -1,0 +1,264 @@
+/*
+ * decide: fills the views, enters Lua, and believes nothing that comes back.
+ *
+ * Thread: the generation's.   Borrows: the request, during the call only.
+ * Invariant: the Lua stack is the same before and after; between calls the runtime sees an empty request, so
+ * a script that kept its views reads nothing of somebody else's.
+ */
+#include "script/decide.h"
+
+#include "base/log.h"
+#include "script/generation_private.h"
+
+#include <lua.h>
+
+#include <math.h>
+#include <stdio.h>
+
+#define RETRY_DELAY_MAX_MS 60000
+#define NOT_AN_INDEX       UINT32_MAX
+
+/* ---- the built-in choice ---- */
+
+static double load_of(const struct plan_entry *e) {
+  double running = __atomic_load_n(&e->provider->in_flight, __ATOMIC_RELAXED);
+  /* Without weight: only when nobody else is there. */
+  return e->weight > 0 ? running / e->weight : 1e18 + running * 1e6;
+}
+
+unsigned decide_builtin(const struct plan *plan, const uint16_t *candidates, unsigned n, struct rng *rng) {
+  unsigned best = candidates[0], ties = 1;
+  double lowest = load_of(&plan->entries[best]);
+  for (unsigned i = 1; i < n; i++) {
+    double load = load_of(&plan->entries[candidates[i]]);
+    if (load > lowest) continue;
+    ties = load < lowest ? 1 : ties + 1;
+    lowest = load;
+    if (ties == 1 || rng_below(rng, ties) == 0) best = candidates[i];
+  }
+  return best;
+}
+
+/* ---- entering Lua ---- */
+
+/* Counts a failure and says so, now and then. `text` NULL: what Lua has left on top of its stack. */
+static void note_error(struct generation *g, enum callback which, const char *text) {
+  static struct log_limit limit;
+  unsigned suppressed;
+  (void)__atomic_fetch_add(&g->errors, 1, __ATOMIC_RELAXED);
+  if (!log_limit_pass(&limit, 5, 10000, &suppressed)) return;
+  char place[256] = "";
+  if (text)
+    (void)snprintf(place, sizeof place, "%s:%d: %s ", g->file, g->line[which], g->what[which]);
+  else
+    text = lua_type(g->L, -1) == LUA_TSTRING ? lua_tostring(g->L, -1) : "error without a text";
+  if (suppressed)
+    log_error("strategy %s failed in %s: %s%s (%u more errors not shown)", g->name, g->what[which], place,
+              text, suppressed);
+  else
+    log_error("strategy %s failed in %s: %s%s", g->name, g->what[which], place, text);
+}
+
+static void open_call(struct generation *g, const struct lb_request *req) {
+  g->call.request = req;
+  g->call.view.attempt = req->attempt;
+  g->call.draws = 0;
+  g->call.serial++;
+}
+
+static void close_call(struct generation *g) {
+  g->call.request = &REQUEST_NONE;
+  lua_settop(g->L, STACK_TOP);
+}
+
+/* THE way into Lua. True with the results on the stack, false when the script failed, which is then noted. */
+static bool enter(struct generation *g, enum callback which, int n_args, int n_results) {
+  lua_State *L = g->L;
+  if (g->is_guarded) generation_arm(g, GUARD_CALL);
+  int status = lua_pcall(L, n_args, n_results, STACK_ON_ERROR);
+  if (LIKELY(status == 0)) {
+    generation_disarm(g);
+    return true;
+  }
+  generation_disarm(g);
+  note_error(g, which, NULL);
+  /* What filled the memory is garbage now, unless the script keeps it. */
+  if (status == LUA_ERRMEM) (void)lua_gc(L, LUA_GCCOLLECT, 0);
+  return false;
+}
+
+/* ---- select ---- */
+
+static void fill_pool(struct generation *g, const uint16_t *candidates, unsigned n) {
+  const struct plan_entry *entries = g->plan->entries;
+  struct lb_provider *providers = g->call.providers;
+  uint32_t key = n;
+  for (unsigned i = 0; i < n; i++) {
+    unsigned slot = candidates[i];
+    struct lb_provider *p = &providers[slot];
+    p->index = i + 1;
+    p->in_flight = __atomic_load_n(&entries[slot].provider->in_flight, __ATOMIC_RELAXED);
+    g->call.order[i] = (uint16_t)p->slot;
+    key = (key ^ p->slot) * 0x9e3779b1u;
+  }
+  g->call.pool.n = n;
+  g->call.pool.key = key;
+}
+
+/* Position 1 … n, or NOT_AN_INDEX. */
+static uint32_t to_index(lua_State *L, int at, unsigned n) {
+  if (lua_type(L, at) != LUA_TNUMBER) return NOT_AN_INDEX;
+  double x = lua_tonumber(L, at);
+  if (!(x >= 1 && x <= n)) return NOT_AN_INDEX;
+  uint32_t index = (uint32_t)x;
+  return (double)index == x ? index : NOT_AN_INDEX;
+}
+
+/* The reason as it may stand in an error body: printable, bounded. */
+static void copy_reason(char *out, size_t size, lua_State *L, int at) {
+  size_t len = 0;
+  const char *text = lua_type(L, at) == LUA_TSTRING ? lua_tolstring(L, at, &len) : "";
+  if (len >= size) len = size - 1;
+  for (size_t i = 0; i < len; i++)
+    out[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
+  out[len] = '\0';
+}
+
+/* An ordered list: what is no index, or there before, is left out. NULL, or what is wrong. */
+static const char *take_list(struct decision *out, lua_State *L, int at, const uint16_t *candidates,
+                             unsigned n) {
+  struct slot_set seen = {{0}};
+  size_t len = lua_objlen(L, at);
+  /* Nobody needs to name a candidate more than a few times; a huge list is not walked to its end. */
+  size_t limit = 4 * (size_t)n < len ? 4 * (size_t)n : len;
+  for (size_t i = 1; i <= limit; i++) {
+    lua_rawgeti(L, at, (int)i);
+    uint32_t index = to_index(L, -1, n);
+    lua_pop(L, 1);
+    if (index == NOT_AN_INDEX || slot_has(&seen, index - 1)) continue;
+    slot_add(&seen, index - 1);
+    out->slots[out->n++] = candidates[index - 1];
+  }
+  out->is_plan = out->n > 0;
+  return out->n || len == 0 ? NULL : "returned a list without one index of a candidate in it";
+}
+
+static const char *take_result(struct decision *out, lua_State *L, int at, const uint16_t *candidates,
+                               unsigned n) {
+  switch (lua_type(L, at)) {
+  case LUA_TNUMBER: {
+    uint32_t index = to_index(L, at, n);
+    if (index == NOT_AN_INDEX) return "returned a number that is no index of a candidate (1 to #pool)";
+    out->n = 1;
+    out->slots[0] = candidates[index - 1];
+    return NULL;
+  }
+  case LUA_TNIL: copy_reason(out->reason, sizeof out->reason, L, at + 1); return NULL;
+  case LUA_TTABLE: return take_list(out, L, at, candidates, n);
+  default: return "must return an index (p.index of a provider p), a list of them, or nil";
+  }
+}
+
+static bool ask_script(struct generation *g, struct decision *out, const struct lb_request *req,
+                       const uint16_t *candidates, unsigned n) {
+  lua_State *L = g->L;
+  open_call(g, req);
+  fill_pool(g, candidates, n);
+  lua_pushvalue(L, STACK_SELECT);
+  bool ok = enter(g, CALLBACK_SELECT, 0, 2);
+  if (ok) {
+    const char *wrong = take_result(out, L, STACK_TOP + 1, candidates, n);
+    if (UNLIKELY(wrong != NULL)) {
+      note_error(g, CALLBACK_SELECT, wrong);
+      ok = false;
+    }
+  }
+  close_call(g);
+  return ok;
+}
+
+void decide_select(struct generation *g, struct decision *out, const struct lb_request *req,
+                   const uint16_t *candidates, unsigned n, struct rng *rng) {
+  REQUIRE(n >= 1 && n <= PLAN_PROVIDERS_MAX);
+  out->n = 0;
+  out->is_plan = out->is_fallback = false;
+  out->reason[0] = '\0';
+  if (LIKELY(ask_script(g, out, req, candidates, n))) return;
+  out->n = 1;
+  out->slots[0] = (uint16_t)decide_builtin(g->plan, candidates, n, rng);
+  out->is_plan = false;
+  out->is_fallback = true;
+  out->reason[0] = '\0';
+}
+
+/* ---- retry and observe ---- */
+
+static double or_nan(int64_t n) {
+  return n < 0 ? (double)NAN : (double)n;
+}
+
+static void fill_outcome(struct generation *g, unsigned slot, const struct outcome *o) {
+  struct lb_provider *p = &g->call.providers[slot];
+  p->in_flight = __atomic_load_n(&g->plan->entries[slot].provider->in_flight, __ATOMIC_RELAXED);
+  g->call.outcome = (struct lb_outcome){
+      .class_id = (uint32_t)o->class,
+      .status = o->status,
+      .retry_after_ms = o->retry_after_ms,
+      .connect_ms = o->connect_ms,
+      .ttft_ms = o->ttft_ms,
+      .total_ms = o->total_ms,
+      .tokens_in = or_nan(o->tokens_in),
+      .tokens_out = or_nan(o->tokens_out),
+      .committed = o->committed,
+  };
+}
+
+/* LB_DEFAULT when the script has nothing to say or says nonsense. */
+static uint32_t ask_retry(struct generation *g, uint32_t *delay_ms, const struct lb_request *req,
+                          unsigned slot, const struct outcome *o) {
+  lua_State *L = g->L;
+  uint32_t verdict = LB_DEFAULT;
+  open_call(g, req);
+  fill_outcome(g, slot, o);
+  lua_pushvalue(L, STACK_RETRY);
+  if (enter(g, CALLBACK_RETRY, 0, 2)) {
+    int first = STACK_TOP + 1, second = STACK_TOP + 2;
+    double said = lua_type(L, first) == LUA_TNUMBER ? lua_tonumber(L, first) : NAN;
+    double delay = lua_type(L, second) == LUA_TNUMBER ? lua_tonumber(L, second) : NAN;
+    bool is_delay = lua_isnil(L, second) || !isnan(delay);
+    bool is_verdict = said == LB_DEFAULT || said == LB_NEXT || said == LB_SAME || said == LB_STOP;
+    if ((is_verdict || lua_isnil(L, first)) && is_delay) {
+      if (is_verdict) verdict = (uint32_t)said;
+      if (delay > 0) *delay_ms = delay < RETRY_DELAY_MAX_MS ? (uint32_t)delay : RETRY_DELAY_MAX_MS;
+    } else {
+      note_error(g, CALLBACK_RETRY,
+                 "must return lb.NEXT, lb.SAME, lb.STOP, lb.DEFAULT or nil, and a delay in ms or nil");
+    }
+  }
+  close_call(g);
+  return verdict;
+}
+
+enum decide_verdict decide_retry(struct generation *g, uint32_t *delay_ms, const struct lb_request *req,
+                                 unsigned slot, const struct outcome *o) {
+  REQUIRE(slot < g->plan->n_entries);
+  *delay_ms = 0;
+  switch (g->has[CALLBACK_RETRY] ? ask_retry(g, delay_ms, req, slot, o) : LB_DEFAULT) {
+  case LB_NEXT: return DECIDE_NEXT;
+  case LB_SAME: return DECIDE_SAME;
+  case LB_STOP: return DECIDE_STOP;
+  default: return outcome_is_retryable(o->class) ? DECIDE_NEXT : DECIDE_STOP;
+  }
+}
+
+void decide_observe(struct generation *g, const struct lb_request *req, unsigned slot,
+                    const struct outcome *o) {
+  REQUIRE(slot < g->plan->n_entries);
+  if (!g->has[CALLBACK_OBSERVE]) return;
+  open_call(g, req);
+  fill_outcome(g, slot, o);
+  lua_pushvalue(g->L, STACK_OBSERVE);
+  lua_pushinteger(g->L, (lua_Integer)slot + 1);
+  (void)enter(g, CALLBACK_OBSERVE, 1, 0);
+  close_call(g);
+}

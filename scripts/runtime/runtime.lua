@@ -1,0 +1,379 @@
+--[[
+runtime: the trusted half of a generation. Checks that C and Lua mean the same bytes, dresses the views as the
+contract describes them, loads one strategy into the sandbox, and hands C the functions that it calls.
+
+Called once, by core/script/generation.c, with one table: cdef, sizes, call (pointer), entries, source, file, options,
+and the modules sandbox, lb, locate. Only this file knows ffi.
+]]
+
+local host = ...
+local ffi = require("ffi")
+
+local C, cast, to_string = ffi.C, ffi.cast, ffi.string
+local error, format, load, pairs, pcall, setmetatable, tostring, type =
+  error, string.format, load, pairs, pcall, setmetatable, tostring, type
+
+-- ---- the boundary --------------------------------------------------------------------------------------------
+
+ffi.cdef(host.cdef)
+
+for name, size in pairs(host.sizes) do
+  local here = ffi.sizeof("struct " .. name)
+  if here ~= size then error(format("struct %s has %d bytes in Lua and %d in C", name, here, size), 0) end
+end
+if C.LB_ABI_MAJOR ~= host.abi_major or C.LB_ABI_MINOR ~= host.abi_minor then
+  error("the script boundary has two versions", 0)
+end
+
+local CLASSES = {}
+for i, name in ipairs(host.lb.CLASSES) do
+  if C["LB_CLASS_" .. name:upper()] ~= i - 1 then error("the class " .. name .. " has two numbers", 0) end
+  CLASSES[i - 1] = name
+end
+if #host.lb.CLASSES ~= C.LB_CLASS_N then error("a class has no name", 0) end
+
+local STATES = { [tonumber(C.LB_UP)] = "up", [tonumber(C.LB_DEGRADED)] = "degraded", [tonumber(C.LB_DOWN)] = "down" }
+
+-- ---- suggestions ---------------------------------------------------------------------------------------------
+
+-- Changed, added or dropped characters between two names (Levenshtein).
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local above = row[j]
+      local change = a:byte(i) == b:byte(j) and diagonal or diagonal + 1
+      row[j] = math.min(change, above + 1, row[j - 1] + 1)
+      diagonal = above
+    end
+  end
+  return row[#b]
+end
+
+-- ` (did you mean "x"?)`, or nothing.
+local function suggestion(name, known)
+  local best, least = nil, 3
+  name = tostring(name):sub(1, 64)
+  for other in pairs(known) do
+    local d = distance(name:lower(), other:lower())
+    if d < least or (d == least and best and other < best) then best, least = other, d end
+  end
+  return best and least < #best and format(' (did you mean "%s"?)', best) or ""
+end
+
+-- ---- views ---------------------------------------------------------------------------------------------------
+
+local sandbox = host.sandbox
+local call = cast("struct lb_call *", host.call)
+local order = call.order
+local stats = cast("const struct lb_stats *", call.stats)
+local pool = cast("const struct lb_pool *", call.pool)[0]
+local req = cast("const struct lb_request_view *", call.view)[0]
+local outcome = cast("const struct lb_outcome *", call.outcome)[0]
+
+local texts = { id = {}, address = {}, kind = {}, model = {}, tags = {} }
+local refs = {}
+for slot, entry in ipairs(host.entries) do
+  for name, column in pairs(texts) do column[slot] = entry[name] end
+  texts.tags[slot] = sandbox.readonly("tags", entry.tags)
+  refs[slot] = cast("const struct lb_provider *", call.providers)[slot - 1]
+end
+
+local IS_STAT = {}
+for name in ([[consecutive_failures samples verify_ok verify_fail verifiable dispatched latency_ms ttft_ms tpot_ms
+  peak_ttft_ms error_rate throttle_rate rl_requests_left rl_tokens_left rl_reset_ms price_in price_out balance runway_s
+  token_expires_s]]):gmatch("%S+") do
+  IS_STAT[name] = true
+end
+
+-- Fields that have to be computed.
+local COMPUTED = {
+  state = function(s) return STATES[s.state_id] end,
+  last_class = function(s) return CLASSES[s.last_class_id] end,
+  state_since_ms = function(s) return C.lb_abi_now_ms() - s.state_since_at_ms end,
+  cooldown_ms = function(s)
+    local left = s.cooldown_until_ms - C.lb_abi_now_ms()
+    return left > 0 and left or 0
+  end,
+}
+
+local function unknown(what, key, ...)
+  local known = {}
+  for _, names in ipairs({ ... }) do
+    for name in pairs(names) do known[name] = true end
+  end
+  error(format("%s has no field %s%s", what, tostring(key), suggestion(key, known)), 3)
+end
+
+local PROVIDER_DIRECT = { index = true, slot = true, in_flight = true, weight = true, priority = true }
+
+local function provider_field(p, key)
+  local column = texts[key]
+  if column then return column[p.slot] end
+  local compute = COMPUTED[key]
+  if compute or IS_STAT[key] then
+    local slot = p.slot
+    local s = stats[slot - 1]
+    if s.serial ~= call.serial then C.lb_abi_stats_fill(call, slot) end
+    if compute then return compute(s) end
+    return s[key]
+  end
+  return unknown("a provider", key, texts, COMPUTED, IS_STAT, PROVIDER_DIRECT)
+end
+
+local function refuse_write(_, key)
+  error(format("views are read-only: %s cannot be assigned", tostring(key)), 2)
+end
+
+ffi.metatype("struct lb_provider", {
+  __index = provider_field,
+  __newindex = refuse_write,
+  __tostring = function(p) return "provider " .. texts.id[p.slot] end,
+})
+
+ffi.metatype("struct lb_pool", {
+  __len = function(self) return self.n end,
+  __index = function(self, i)
+    if type(i) == "number" then
+      if i >= 1 and i <= self.n then return refs[order[i - 1]] end
+      return nil
+    end
+    error("a pool is indexed by 1 to #pool, not by " .. tostring(i), 2)
+  end,
+  __newindex = refuse_write,
+  __tostring = function(self) return format("pool of %d", self.n) end,
+})
+
+-- A text of the request, made when it is asked for.
+local function text_of(t)
+  if t.len == 0 then return "" end
+  return to_string(t.ptr, t.len)
+end
+
+local REQUEST = {
+  id = function(r) return text_of(r.id) end,
+  kind = function(r) return text_of(r.kind) end,
+  model = function(r) return text_of(r.model) end,
+  session_key = function(r) return text_of(r.session_key) end,
+  client = function(r) return text_of(r.client) end,
+  body_bytes = function(r) return r.body_bytes end,
+  est_input_tokens = function(r) return r.est_input_tokens end,
+  max_tokens = function(r) return r.max_tokens end,
+  elapsed_ms = function(r) return r.elapsed_ms end,
+  deadline_ms = function(r) return r.deadline_ms end,
+  prefix_hash = function(r) return r.prefix_hash end,
+  stream = function(r) return r.stream ~= 0 end,
+}
+
+local text_len = ffi.new("uint32_t[1]")
+
+local REQUEST_METHODS = {
+  header = function(_, name)
+    if type(name) ~= "string" then error("req:header: a name is expected", 2) end
+    local value = C.lb_abi_request_header(call.request, name, #name, text_len)
+    if value == nil then return nil end
+    return to_string(value, text_len[0])
+  end,
+  rand = function() return C.lb_abi_request_random(call) end,
+  hash = function(_, text)
+    if type(text) ~= "string" then error("req:hash: a text is expected", 2) end
+    return C.lb_abi_hash(text, #text, call.request.seed)
+  end,
+}
+
+ffi.metatype("struct lb_request_view", {
+  __index = function(_, key)
+    local method = REQUEST_METHODS[key]
+    if method then return method end
+    local get = REQUEST[key]
+    if get then return get(call.request) end
+    return unknown("a request", key, REQUEST, REQUEST_METHODS, { attempt = true })
+  end,
+  __newindex = refuse_write,
+  __tostring = function() return "request " .. text_of(call.request.id) end,
+})
+
+local OUTCOME_DIRECT = { status = true, retry_after_ms = true, connect_ms = true, ttft_ms = true, total_ms = true,
+                         tokens_in = true, tokens_out = true, committed = true, class = true }
+
+ffi.metatype("struct lb_outcome", {
+  __index = function(self, key)
+    if key == "class" then return CLASSES[self.class_id] end
+    return unknown("an outcome", key, OUTCOME_DIRECT)
+  end,
+  __newindex = refuse_write,
+  __tostring = function(self) return "outcome " .. tostring(CLASSES[self.class_id]) end,
+})
+
+-- ---- the script ----------------------------------------------------------------------------------------------
+
+local lb = host.lb.new({
+  now_ms = function() return C.lb_abi_now_ms() end,
+  random = function() return C.lb_abi_random() end,
+  hash = function(text, seed) return C.lb_abi_hash(text, #text, seed) end,
+  turn = function(key) return C.lb_abi_turn(key) end,
+  log = function(level, text) C.lb_abi_log(level, text, #text) end,
+  counter_find = function(name) return C.lb_abi_counter_find(name, #name) end,
+  counter_add = function(id, n) return C.lb_abi_counter_add(id, n) end,
+}, sandbox.readonly)
+
+-- Each state would draw the same numbers otherwise.
+math.randomseed(C.lb_abi_random() * 2 ^ 53)
+
+local file, source = host.file, host.source
+local tree
+
+-- Ends the load with a text that names the line where `path` is written.
+local function fail(path, text, ...)
+  if not tree then
+    local ok, parsed = pcall(host.locate.parse, source)
+    tree = ok and parsed or { line = function() return 1 end }
+  end
+  error(format("%s:%d: %s", file, tree:line(path), format(text, ...)), 0)
+end
+
+local CALLBACKS = { init = true, select = true, score = true, retry = true, observe = true, health = true,
+                    tick = true, export = true }
+local FIELDS = { abi = "number", name = "string", options = "table" }
+local OPTION_FIELDS = { default = true, min = true, max = true, type = true }
+local OPTION_TYPES = { number = true, string = true, boolean = true, table = true }
+
+local function check_strategy(strategy)
+  if type(strategy) ~= "table" then
+    fail({}, "a strategy returns one table, this file returned %s", strategy == nil and "nothing" or type(strategy))
+  end
+  local abi = strategy.abi
+  if abi == nil then fail({}, "the field abi is missing: abi = %d", C.LB_ABI_MAJOR) end
+  if abi ~= tonumber(C.LB_ABI_MAJOR) then
+    fail({ "abi" }, "abi = %s is not known, this program speaks abi = %d", tostring(abi), C.LB_ABI_MAJOR)
+  end
+  for name, value in pairs(strategy) do
+    if CALLBACKS[name] then
+      if type(value) ~= "function" then fail({ name }, "%s must be a function, not a %s", name, type(value)) end
+    elseif FIELDS[name] then
+      if type(value) ~= FIELDS[name] then
+        fail({ name }, "%s must be a %s, not a %s", name, FIELDS[name], type(value))
+      end
+    else
+      local known = {}
+      for k in pairs(CALLBACKS) do known[k] = true end
+      for k in pairs(FIELDS) do known[k] = true end
+      fail({ name }, "a strategy has no field %s%s", tostring(name), suggestion(name, known))
+    end
+  end
+  if not strategy.select and not strategy.score then fail({}, "select (or score) is missing") end
+  if strategy.select and strategy.score then fail({ "score" }, "select and score exclude each other") end
+end
+
+-- What strategyOptions says, after the strategy's own schema.
+local function check_options(schema, given)
+  local out = {}
+  for name, rule in pairs(schema) do
+    if type(rule) ~= "table" then fail({ "options", name }, "the option %s needs a table", tostring(name)) end
+    for key in pairs(rule) do
+      if not OPTION_FIELDS[key] then
+        fail({ "options", name, key }, "the option %s has no %s%s", tostring(name), tostring(key),
+             suggestion(key, OPTION_FIELDS))
+      end
+    end
+    if rule.type ~= nil and not OPTION_TYPES[rule.type] then
+      fail({ "options", name, "type" }, "the type of the option %s is number, string, boolean or table", tostring(name))
+    end
+    local value = given[name]
+    if value == nil then value = rule.default end
+    local wanted = rule.type or (rule.default ~= nil and type(rule.default)) or nil
+    if value ~= nil then
+      if wanted and type(value) ~= wanted then
+        fail({ "options", name }, "strategyOptions.%s must be a %s, not a %s", tostring(name), wanted, type(value))
+      end
+      if type(value) == "number" then
+        if value ~= value or (rule.min and value < rule.min) or (rule.max and value > rule.max) then
+          fail({ "options", name }, "strategyOptions.%s is %s, allowed is %s to %s", tostring(name), tostring(value),
+               tostring(rule.min or "any"), tostring(rule.max or "any"))
+        end
+      end
+    end
+    out[name] = value
+  end
+  for name in pairs(given) do
+    if not schema[name] then
+      fail({ "options" }, "this strategy has no option %s (strategyOptions)%s", tostring(name),
+           suggestion(name, schema))
+    end
+  end
+  return out
+end
+
+local function read_options(text)
+  local chunk, wrong = load(text, "=strategyOptions", "t", {})
+  if not chunk then fail({}, "%s", wrong) end
+  local given = chunk()
+  if given == nil then return {} end
+  if type(given) ~= "table" then fail({}, "strategyOptions must be a table, not a %s", type(given)) end
+  return given
+end
+
+-- ---- what C calls --------------------------------------------------------------------------------------------
+
+-- Made by functions, so that what they use are constants for the compiler.
+local function make_select(select, state)
+  return function() return select(state, req, pool) end
+end
+
+local function make_score(score, state)
+  local random = lb.random
+  return function()
+    local best, lowest, ties = nil, math.huge, 0
+    for i = 1, pool.n do
+      local s = score(state, req, refs[order[i - 1]])
+      if s ~= nil then
+        if type(s) ~= "number" then error("score must return a number or nil, not a " .. type(s), 0) end
+        if s < lowest then
+          best, lowest, ties = i, s, 1
+        elseif s == lowest then
+          ties = ties + 1
+          if random() * ties < 1 then best = i end
+        end
+      end
+    end
+    return best
+  end
+end
+
+local function make_retry(retry, state)
+  return function() return retry(state, req, outcome) end
+end
+
+local function make_observe(observe, state)
+  return function(slot) observe(state, req, refs[slot], outcome) end
+end
+
+sandbox.guard_strings()
+local chunk, wrong = load(source, "@" .. file, "t", sandbox.environment(lb))
+if not chunk then error(wrong, 0) end
+local strategy = chunk()
+check_strategy(strategy)
+local options = check_options(strategy.options or {}, read_options(host.options))
+local state
+if strategy.init then state = strategy.init(pool, options, nil) end
+if state == nil then state = {} end
+
+local function line_of(name)
+  local fn = strategy[name]
+  return fn and debug.getinfo(fn, "S").linedefined or 0
+end
+
+local choose = strategy.select or strategy.score
+return {
+  name = strategy.name,
+  is_score = strategy.score ~= nil,
+  select = (strategy.select and make_select or make_score)(choose, state),
+  retry = strategy.retry and make_retry(strategy.retry, state),
+  observe = strategy.observe and make_observe(strategy.observe, state),
+  select_line = line_of(strategy.select and "select" or "score"),
+  retry_line = line_of("retry"),
+  observe_line = line_of("observe"),
+}
