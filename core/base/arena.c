@@ -44,7 +44,8 @@ void arena_reset(struct arena *a) {
 }
 
 void *arena_alloc(struct arena *a, size_t size) {
-  size = (size + 7) & ~(size_t)7;
+  if (size > a->max - a->used) return NULL;
+  size = size ? (size + 7) & ~(size_t)7 : 8;
   if (size > a->max - a->used) return NULL;
   if (size > (size_t)(a->end - a->at)) {
     struct arena_chunk *c;

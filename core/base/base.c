@@ -34,7 +34,7 @@ void *x_realloc(void *old, size_t size) {
 
 char *x_strndup(const char *s, size_t n) {
   char *p = x_malloc(n + 1);
-  memcpy(p, s, n);
+  if (n) memcpy(p, s, n);
   p[n] = '\0';
   return p;
 }

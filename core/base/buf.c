@@ -1,6 +1,5 @@
 #include "base/buf.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,11 +15,12 @@ void buf_release(struct buf *b) {
 int buf_reserve(struct buf *b, size_t extra) {
   if (LIKELY(extra <= b->cap - b->len)) return 0;
   if (extra > b->max - b->len) return ERR_TOO_LARGE;
-  size_t need = b->len + extra, cap = b->cap ? b->cap : 256;
+  size_t need = b->len + extra, cap = b->cap ? b->cap : 255;
   while (cap < need)
-    cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+    cap = cap > SIZE_MAX / 4 ? need : cap * 2 + 1;
   if (cap > b->max) cap = b->max;
-  b->data = x_realloc(b->data, cap);
+  /* One byte more than is told: the NUL of a full buffer, for buf_cstr() and vsnprintf(). */
+  b->data = x_realloc(b->data, cap + 1);
   b->cap = cap;
   return 0;
 }
@@ -37,15 +37,15 @@ int buf_append_span(struct buf *b, struct span s) {
   return buf_append(b, s.ptr, s.len);
 }
 
-static int append_va(struct buf *b, const char *fmt, va_list args) {
+int buf_append_va(struct buf *b, const char *fmt, va_list args) {
   va_list again;
   va_copy(again, args);
   char small[256];
   int n = vsnprintf(small, sizeof small, fmt, args);
-  int err = n < 0 ? ERR_SYNTAX : 0;
+  int err = n < 0 ? ERR_TOO_LARGE : 0;
   if (!err && (size_t)n < sizeof small) {
     err = buf_append(b, small, (size_t)n);
-  } else if (!err && !(err = buf_reserve(b, (size_t)n + 1))) {
+  } else if (!err && !(err = buf_reserve(b, (size_t)n))) {
     (void)vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
     b->len += (size_t)n;
   }
@@ -56,7 +56,7 @@ static int append_va(struct buf *b, const char *fmt, va_list args) {
 int buf_appendf(struct buf *b, const char *fmt, ...) {
   va_list args;
   va_start(args, fmt);
-  int err = append_va(b, fmt, args);
+  int err = buf_append_va(b, fmt, args);
   va_end(args);
   return err;
 }
@@ -73,7 +73,7 @@ void buf_put_span(struct buf *b, struct span s) {
 void buf_putf(struct buf *b, const char *fmt, ...) {
   va_list args;
   va_start(args, fmt);
-  int err = append_va(b, fmt, args);
+  int err = buf_append_va(b, fmt, args);
   va_end(args);
   REQUIRE(err == 0);
 }
@@ -85,8 +85,7 @@ void buf_consume(struct buf *b, size_t len) {
 }
 
 const char *buf_cstr(struct buf *b) {
-  int err = buf_append(b, "", 1);
-  REQUIRE(err == 0);
-  b->len--;
+  if (!b->data) return "";
+  b->data[b->len] = '\0';
   return b->data;
 }

@@ -12,6 +12,8 @@
 #include "base/err.h"
 #include "base/span.h"
 
+#include <stdarg.h>
+
 struct buf {
   char *data;
   size_t len, cap, max;
@@ -30,6 +32,7 @@ int buf_reserve(struct buf *b, size_t extra) MUST_CHECK;
 int buf_append(struct buf *b, const void *bytes, size_t len) MUST_CHECK;
 int buf_append_span(struct buf *b, struct span s) MUST_CHECK;
 int buf_appendf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3) MUST_CHECK;
+int buf_append_va(struct buf *b, const char *fmt, va_list args) PRINTF_LIKE(2, 0) MUST_CHECK;
 
 /*
  * For texts that the program itself bounds (heads, admin answers): as the above, but a buffer that is too
@@ -44,7 +47,7 @@ static inline void buf_put_str(struct buf *b, const char *s) {
 
 /* Drops `len` bytes from the front (moves the rest). */
 void buf_consume(struct buf *b, size_t len);
-/* The content as a C string; valid until the next change. */
+/* The content as a C string, also of a full buffer; valid until the next change. */
 const char *buf_cstr(struct buf *b);
 
 static inline struct span buf_span(const struct buf *b) {

@@ -18,7 +18,6 @@
   X(UNSUPPORTED, "not supported")                                                                            \
   X(TRANSPORT, "the transport failed")
 
-
 enum err {
   ERR_LOWEST_ = -10100, /* each name is one above the one before */
 #define ERR_ENUM_(name, text) ERR_##name,

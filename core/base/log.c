@@ -32,57 +32,86 @@ bool log_level_parse(const char *name, enum log_level *out) {
 }
 
 bool log_is_on(enum log_level level) {
-  return (int)level >= min_level;
+  return (int)level >= min_level && level < LOG_OFF;
+}
+
+/* Bytes of the UTF-8 character at the front, 0 when there is none. */
+static size_t utf8_len(struct span s) {
+  const unsigned char *p = (const unsigned char *)s.ptr;
+  if (p[0] < 0x80) return 1;
+  size_t n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+  if (p[0] < 0xc2 || p[0] > 0xf4 || s.len < n) return 0;
+  for (size_t i = 1; i < n; i++)
+    if ((p[i] & 0xc0) != 0x80) return 0;
+  /* overlong forms, surrogates, numbers past the last */
+  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f)) return 0;
+  if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
+  return n;
+}
+
+/* Control characters of both sets (below 0x20, 0x7f to 0x9f) and bytes that are no UTF-8 become visible. */
+static int put_character(struct buf *out, struct span text, size_t len, bool json) {
+  unsigned char c = (unsigned char)text.ptr[0];
+  if (len == 0) return buf_appendf(out, json ? "\\\\x%02x" : "\\x%02x", c);
+  if (json && (c == '"' || c == '\\')) return buf_appendf(out, "\\%c", c);
+  if (len == 2 && c == 0xc2 && (unsigned char)text.ptr[1] < 0xa0) {
+    c = (unsigned char)text.ptr[1];
+    return buf_appendf(out, json ? "\\u%04x" : "\\x%02x", c);
+  }
+  if (c < 0x20 || c == 0x7f) return buf_appendf(out, json ? "\\u%04x" : "\\x%02x", c);
+  return buf_append(out, text.ptr, len);
 }
 
 static void put_escaped(struct buf *out, struct span text, bool json) {
-  for (size_t i = 0; i < text.len; i++) {
-    unsigned char c = (unsigned char)text.ptr[i];
-    int err = 0;
-    if (json && (c == '"' || c == '\\')) err = buf_appendf(out, "\\%c", c);
-    else if (c < 0x20 || c == 0x7f) err = json ? buf_appendf(out, "\\u%04x", c) : buf_appendf(out, "\\x%02x", c);
-    else err = buf_append(out, &c, 1);
-    if (err) return;
+  while (text.len) {
+    size_t len = utf8_len(text);
+    if (put_character(out, text, len, json)) return;
+    len = len ? len : 1;
+    text = span_make(text.ptr + len, text.len - len);
   }
+}
+
+static void put_line(enum log_level level, struct span message) {
+  uint64_t now = clock_wall_ms();
+  time_t seconds = (time_t)(now / 1000);
+  struct tm utc;
+  gmtime_r(&seconds, &utc);
+  char when[32];
+  size_t len = strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &utc);
+  bool json = line_format == LOG_JSON, colour = use_colour;
+  struct buf line;
+  buf_init(&line, LOG_LINE_MAX - 16);
+  if (json) {
+    buf_putf(&line, "{\"time\":\"%.*s.%03uZ\",\"level\":\"%s\",\"message\":\"", (int)len, when,
+             (unsigned)(now % 1000), NAMES[level]);
+  } else {
+    buf_putf(&line, "%s%.*s.%03uZ %-5s ", colour ? COLOURS[level] : "", (int)len, when,
+             (unsigned)(now % 1000), NAMES[level]);
+  }
+  put_escaped(&line, message, json);
+  line.max = LOG_LINE_MAX;
+  buf_put_str(&line, json ? "\"}" : colour && *COLOURS[level] ? "\x1b[0m" : "");
+  buf_put_str(&line, "\n");
+  ssize_t written = write(STDERR_FILENO, line.data, line.len);
+  (void)written;
+  buf_release(&line);
 }
 
 void log_write(enum log_level level, const char *fmt, ...) {
   if (!log_is_on(level)) return;
-  char text[LOG_LINE_MAX / 2];
+  /* Redacted as a whole, cut afterwards: a secret across the cut would show its first part. */
+  struct buf message;
+  buf_init(&message, SIZE_MAX / 2);
   va_list args;
   va_start(args, fmt);
-  int n = vsnprintf(text, sizeof text, fmt, args);
+  int err = buf_append_va(&message, fmt, args);
   va_end(args);
-  if (n < 0) return;
-  struct buf message, line;
-  buf_init(&message, LOG_LINE_MAX / 2);
-  buf_init(&line, LOG_LINE_MAX);
-  if (buf_append(&message, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1) == 0) {
+  if (!err) {
     (void)redact_apply(&message);
-    uint64_t now = clock_wall_ms();
-    time_t seconds = (time_t)(now / 1000);
-    struct tm utc;
-    gmtime_r(&seconds, &utc);
-    char when[32];
-    size_t len = strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &utc);
-    bool json = line_format == LOG_JSON, colour = use_colour;
-    if (json) {
-      buf_putf(&line, "{\"time\":\"%.*s.%03uZ\",\"level\":\"%s\",\"message\":\"", (int)len, when, (unsigned)(now % 1000),
-               NAMES[level]);
-    } else {
-      buf_putf(&line, "%s%.*s.%03uZ %-5s ", colour ? COLOURS[level] : "", (int)len, when, (unsigned)(now % 1000),
-               NAMES[level]);
-    }
-    line.max -= 16;
-    put_escaped(&line, buf_span(&message), json);
-    line.max += 16;
-    buf_put_str(&line, json ? "\"}" : colour && *COLOURS[level] ? "\x1b[0m" : "");
-    buf_put_str(&line, "\n");
-    ssize_t written = write(STDERR_FILENO, line.data, line.len);
-    (void)written;
+    put_line(level, buf_span(&message));
   }
+  wipe(message.data, message.cap);
   buf_release(&message);
-  buf_release(&line);
 }
 
 bool log_limit_pass(struct log_limit *limit, unsigned burst, unsigned per_ms, unsigned *suppressed) {

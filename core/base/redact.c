@@ -33,30 +33,53 @@ bool redact_finds(struct span text) {
   return found;
 }
 
-static bool replace_all(struct buf *text, struct span secret) {
-  bool found = false;
-  size_t from = 0;
-  for (;;) {
-    struct span rest = span_make(text->data + from, text->len - from);
-    const char *hit = span_find(rest, secret);
-    if (!hit) return found;
-    found = true;
-    size_t at = (size_t)(hit - text->data), tail = text->len - at - secret.len;
-    size_t mask = sizeof MASK - 1;
-    /* When the mask would not fit, the secret shrinks to what there is room for: never the other way round. */
-    if (mask > secret.len && buf_reserve(text, mask - secret.len)) mask = secret.len;
-    memmove(text->data + at + mask, text->data + at + secret.len, tail);
-    memcpy(text->data + at, MASK, mask < sizeof MASK - 1 ? mask : sizeof MASK - 1);
-    text->len = at + mask + tail;
-    from = at + mask;
+/*
+ * The first run of bytes from `from` on that one or several secrets cover: secrets that lie in each other or
+ * overlap are one run, so that no rest of one remains when the other goes.
+ */
+static bool find_run_locked(struct span text, size_t from, size_t *start, size_t *end) {
+  const char *first = NULL;
+  size_t len = 0;
+  for (size_t i = 0; i < known.n; i++) {
+    const char *hit = span_find(span_make(text.ptr + from, text.len - from), known.secrets[i]);
+    if (!hit || (first && hit > first) || (hit == first && known.secrets[i].len < len)) continue;
+    first = hit;
+    len = known.secrets[i].len;
   }
+  if (!first) return false;
+  *start = (size_t)(first - text.ptr);
+  *end = *start + len;
+  bool has_grown;
+  do {
+    has_grown = false;
+    for (size_t i = 0; i < known.n; i++) {
+      /* Only a hit that starts inside the run and ends behind it fits this window. */
+      size_t n = known.secrets[i].len, at = *end + 1 > *start + n ? *end + 1 - n : *start;
+      size_t stop = *end + n - 1 < text.len ? *end + n - 1 : text.len;
+      const char *hit = span_find(span_make(text.ptr + at, stop - at), known.secrets[i]);
+      if (!hit) continue;
+      *end = (size_t)(hit - text.ptr) + n;
+      has_grown = true;
+    }
+  } while (has_grown);
+  return true;
 }
 
 bool redact_apply(struct buf *text) {
+  if (text->len == 0) return false;
   bool found = false;
+  size_t from = 0, start, end;
   pthread_rwlock_rdlock(&known.lock);
-  for (size_t i = 0; i < known.n; i++)
-    if (replace_all(text, known.secrets[i])) found = true;
+  while (find_run_locked(buf_span(text), from, &start, &end)) {
+    found = true;
+    size_t run = end - start, tail = text->len - end, mask = sizeof MASK - 1;
+    /* When the mask would not fit, it is cut to what there is room for: never the other way round. */
+    if (mask > run && buf_reserve(text, mask - run)) mask = run;
+    memmove(text->data + start + mask, text->data + end, tail);
+    memcpy(text->data + start, MASK, mask);
+    text->len = start + mask + tail;
+    from = start + mask;
+  }
   pthread_rwlock_unlock(&known.lock);
   return found;
 }

@@ -1,5 +1,6 @@
 /*
- * siphash: SipHash-2-4 (Aumasson and Bernstein 2012), the keyed hash of every table whose keys a peer chooses.
+ * siphash: SipHash-2-4 (Aumasson and Bernstein 2012), the keyed hash of every table whose keys a peer
+ * chooses.
  */
 #ifndef MOONGATE_BASE_SIPHASH_H
 #define MOONGATE_BASE_SIPHASH_H

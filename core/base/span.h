@@ -84,7 +84,7 @@ static inline bool span_to_u64(struct span s, uint64_t max, uint64_t *out) {
   for (size_t i = 0; i < s.len; i++) {
     if (s.ptr[i] < '0' || s.ptr[i] > '9') return false;
     uint64_t digit = (uint64_t)(s.ptr[i] - '0');
-    if (n > (max - digit) / 10) return false;
+    if (digit > max || n > (max - digit) / 10) return false;
     n = n * 10 + digit;
   }
   *out = n;

@@ -15,9 +15,11 @@ void wheel_stop(struct wheel *w, struct wheel_timer *t) {
   w->n_armed--;
 }
 
-void wheel_start(struct wheel *w, struct wheel_timer *t, wheel_fn *on_due, uint64_t now_ms, uint64_t after_ms) {
+void wheel_start(struct wheel *w, struct wheel_timer *t, wheel_fn *on_due, uint64_t now_ms,
+                 uint64_t after_ms) {
   wheel_stop(w, t);
-  uint64_t due = (now_ms + after_ms + WHEEL_TICK_MS - 1) / WHEEL_TICK_MS;
+  uint64_t latest = UINT64_MAX - WHEEL_TICK_MS - now_ms;
+  uint64_t due = (now_ms + (after_ms < latest ? after_ms : latest) + WHEEL_TICK_MS - 1) / WHEEL_TICK_MS;
   t->due_tick = due > w->tick ? due : w->tick + 1;
   t->on_due = on_due;
   list_push_back(&w->slots[t->due_tick % WHEEL_SLOTS], &t->node);

@@ -32,12 +32,13 @@ struct wheel {
 
 void wheel_init(struct wheel *w, uint64_t now_ms);
 /* (Re)starts `t` so that it fires once, `after_ms` from `now_ms`. */
-void wheel_start(struct wheel *w, struct wheel_timer *t, wheel_fn *on_due, uint64_t now_ms, uint64_t after_ms);
+void wheel_start(struct wheel *w, struct wheel_timer *t, wheel_fn *on_due, uint64_t now_ms,
+                 uint64_t after_ms);
 void wheel_stop(struct wheel *w, struct wheel_timer *t);
 static inline bool wheel_is_armed(const struct wheel_timer *t) {
   return t->on_due != NULL;
 }
-/* Fires everything due by `now_ms`. */
+/* Fires everything due by `now_ms`, in order of time unless the last call is more than a turn (8 s) ago. */
 void wheel_advance(struct wheel *w, uint64_t now_ms);
 
 #endif

@@ -32,7 +32,8 @@ static jmp_buf check_out;
 #define CHECK_STR(a, len, b)                                                                                 \
   do {                                                                                                       \
     if ((size_t)(len) != strlen(b) || memcmp((a), (b), strlen(b)) != 0) {                                    \
-      printf("# %s:%d: %s is \"%.*s\", not \"%s\"\n", __FILE__, __LINE__, #a, (int)(len), (const char *)(a), b);\
+      printf("# %s:%d: %s is \"%.*s\", not \"%s\"\n", __FILE__, __LINE__, #a, (int)(len), (const char *)(a), \
+             b);                                                                                             \
       longjmp(check_out, 1);                                                                                 \
     }                                                                                                        \
   } while (0)

@@ -1,0 +1,178 @@
+#include "base/redact.h"
+#include "base/rand.h"
+#include "check.h"
+
+#include <pthread.h>
+
+static struct buf text;
+
+/* What becomes of `in` in a buffer of at most `max` bytes. */
+static const char *redacted(const char *in, size_t max) {
+  buf_release(&text);
+  buf_init(&text, max);
+  buf_put_str(&text, in);
+  (void)redact_apply(&text);
+  return buf_cstr(&text);
+}
+
+#define CHECK_REDACTED(in, expected)                                                                         \
+  do {                                                                                                       \
+    const char *check_out_text = redacted(in, 10000);                                                        \
+    CHECK_STR(check_out_text, strlen(check_out_text), expected);                                             \
+  } while (0)
+
+static void a_secret_is_replaced_wherever_it_occurs(void) {
+  redact_forget_all();
+  redact_add(SPAN("sk-secret-1"));
+  CHECK_REDACTED("sk-secret-1", "[redacted]");
+  CHECK_REDACTED("key=sk-secret-1, again sk-secret-1sk-secret-1.",
+                 "key=[redacted], again [redacted][redacted].");
+  CHECK_REDACTED("sk-secret-2 sk-secret-", "sk-secret-2 sk-secret-");
+  CHECK_REDACTED("", "");
+}
+
+static void the_answer_tells_whether_something_was_found(void) {
+  redact_forget_all();
+  redact_add(SPAN("hunter22"));
+  CHECK(redact_finds(SPAN("xxhunter22xx")) && !redact_finds(SPAN("hunter2")) && !redact_finds(SPAN_NONE));
+  buf_release(&text);
+  buf_init(&text, 100);
+  CHECK(!redact_apply(&text));
+  buf_put_str(&text, "nothing here");
+  CHECK(!redact_apply(&text));
+  CHECK_STR(text.data, text.len, "nothing here");
+  buf_put_str(&text, " hunter22");
+  CHECK(redact_apply(&text));
+}
+
+static void short_secrets_are_not_taken(void) {
+  redact_forget_all();
+  redact_add(SPAN("abc"));
+  redact_add(SPAN_NONE);
+  CHECK_REDACTED("abc", "abc");
+  redact_add(SPAN("abcd"));
+  CHECK_REDACTED("abc abcd", "abc [redacted]");
+}
+
+static void secrets_in_each_other_leave_no_rest(void) {
+  redact_forget_all();
+  redact_add(SPAN("token"));
+  redact_add(SPAN("token-with-a-tail"));
+  redact_add(SPAN("my-token"));
+  CHECK_REDACTED("<token-with-a-tail>", "<[redacted]>");
+  CHECK_REDACTED("<my-token-with-a-tail>", "<[redacted]>");
+  CHECK_REDACTED("<my-token>", "<[redacted]>");
+}
+
+static void overlapping_secrets_leave_no_rest(void) {
+  redact_forget_all();
+  redact_add(SPAN("abcdef"));
+  redact_add(SPAN("efghij"));
+  redact_add(SPAN("ijklmn"));
+  redact_add(SPAN("aaaa"));
+  CHECK_REDACTED("-abcdefghijklmn-", "-[redacted]-");
+  CHECK_REDACTED("-efghijklmn-abcdef-", "-[redacted]-[redacted]-");
+  CHECK_REDACTED("-aaaaaaaaaa-", "-[redacted]-");
+}
+
+static void a_full_buffer_gets_a_shorter_mask(void) {
+  redact_forget_all();
+  redact_add(SPAN("abcd"));
+  const char *out = redacted("xabcdyabcdz", 11);
+  CHECK(strstr(out, "abcd") == NULL);
+  CHECK_STR(out, strlen(out), "x[redy[redz");
+}
+
+static void binary_secrets_are_secrets(void) {
+  redact_forget_all();
+  redact_add(SPAN("\0\1\2\3\xff"));
+  buf_release(&text);
+  buf_init(&text, 100);
+  buf_put_span(&text, SPAN("<\0\1\2\3\xff>"));
+  CHECK(redact_apply(&text));
+  CHECK_STR(text.data, text.len, "<[redacted]>");
+}
+
+static void nothing_is_known_after_forgetting(void) {
+  redact_add(SPAN("remembered"));
+  redact_add(SPAN("remembered"));
+  redact_forget_all();
+  CHECK_REDACTED("remembered", "remembered");
+  redact_forget_all();
+}
+
+static void no_byte_of_any_secret_remains(void) {
+  struct rng r;
+  rng_seed(&r, 3);
+  for (int round = 0; round < 3000; round++) {
+    redact_forget_all();
+    char secrets[4][12];
+    for (int i = 0; i < 4; i++) {
+      size_t n = 4 + rng_below(&r, 6);
+      for (size_t k = 0; k < n; k++)
+        secrets[i][k] = (char)('a' + rng_below(&r, 2));
+      secrets[i][n] = '\0';
+      redact_add(span_str(secrets[i]));
+    }
+    char in[41];
+    bool covered[40] = {false};
+    for (int i = 0; i < 40; i++)
+      in[i] = (char)('a' + rng_below(&r, 3));
+    in[40] = '\0';
+    for (int i = 0; i < 4; i++)
+      for (const char *hit = in; (hit = strstr(hit, secrets[i])); hit++)
+        memset(covered + (hit - in), 1, strlen(secrets[i]));
+    /* Runs that touch without overlapping may be one mask or two. */
+    const char *out = redacted(in, 10000);
+    for (int i = 0; i < 40; i++) {
+      if (covered[i]) {
+        if (i > 0 && covered[i - 1]) continue;
+        CHECK(strncmp(out, "[redacted]", 10) == 0);
+        while (strncmp(out, "[redacted]", 10) == 0)
+          out += 10;
+      } else {
+        CHECK(*out++ == in[i]);
+      }
+    }
+    CHECK(*out == '\0');
+  }
+  redact_forget_all();
+}
+
+static void *read_in_thread(void *arg) {
+  (void)arg;
+  for (int i = 0; i < 2000; i++)
+    (void)redact_finds(SPAN("some text with a secret-in-it and more"));
+  return NULL;
+}
+
+static void adding_while_others_read(void) {
+  redact_forget_all();
+  pthread_t threads[2];
+  for (int i = 0; i < 2; i++)
+    CHECK(pthread_create(&threads[i], NULL, read_in_thread, NULL) == 0);
+  char name[32];
+  for (int i = 0; i < 100; i++) {
+    (void)snprintf(name, sizeof name, "secret-%d", i);
+    redact_add(span_str(name));
+  }
+  for (int i = 0; i < 2; i++)
+    pthread_join(threads[i], NULL);
+  CHECK(redact_finds(SPAN("secret-99")));
+  redact_forget_all();
+}
+
+int main(void) {
+  RUN(a_secret_is_replaced_wherever_it_occurs);
+  RUN(the_answer_tells_whether_something_was_found);
+  RUN(short_secrets_are_not_taken);
+  RUN(secrets_in_each_other_leave_no_rest);
+  RUN(overlapping_secrets_leave_no_rest);
+  RUN(a_full_buffer_gets_a_shorter_mask);
+  RUN(binary_secrets_are_secrets);
+  RUN(nothing_is_known_after_forgetting);
+  RUN(no_byte_of_any_secret_remains);
+  RUN(adding_while_others_read);
+  buf_release(&text);
+  return CHECK_END();
+}
