@@ -1,10 +1,11 @@
 /*
- * session: which provider gave which answer. A sharded table from an answer's id to what a later verify needs;
- * an answer is found by each of its (at most two) keys: the ZG-Res-Key header and the completion id.
+ * session: which provider gave which answer. A sharded table from an answer's id to what a later verify
+ * needs; an answer is found by each of its (at most two) keys: the ZG-Res-Key header and the completion id.
  *
- * Thread: any; one mutex per shard, held for a lookup and a small copy, never across a call. Values are copied
- * in and out; no pointer leaves a shard. Bounded: at most `max` sessions, the least recently used go first (per
- * shard); a session lives `ttl_ms` after its last use. Keys are hashed with a secret key (siphash).
+ * Thread: any; one mutex per shard, held for a lookup and a small copy, never across a call. Values are
+ * copied in and out; no pointer leaves a shard. Bounded: at most `max` sessions, the least recently used go
+ * first (per shard); a session lives `ttl_ms` after its last use. Keys are hashed with a secret key
+ * (siphash).
  */
 #ifndef MOONGATE_MODEL_SESSION_H
 #define MOONGATE_MODEL_SESSION_H
@@ -34,7 +35,10 @@ void session_table_free(struct session_table *t);
 /* New bounds from now on (reload); sessions over the new maximum go with the next puts. */
 void session_table_limit(struct session_table *t, size_t max, uint64_t ttl_ms);
 
-/* Files under s->res_key and s->id (those not empty; both empty: nothing happens). A key that exists is replaced. */
+/*
+ * Files under s->res_key and s->id (those not empty; both empty: nothing happens). A session that has one of
+ * these keys already is replaced.
+ */
 void session_put(struct session_table *t, const struct session *s, uint64_t now_ms);
 /* Finds by either key, copies out, and counts as a use. False: unknown or expired. */
 bool session_get(struct session_table *t, struct session *out, struct span key, uint64_t now_ms) MUST_CHECK;
