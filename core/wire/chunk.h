@@ -1,7 +1,8 @@
 /*
  * chunk: the chunked transfer coding, both ways (RFC 9112, 7.1), stricter than the RFC where that costs
  * nobody: a size is 1 to 8 hex digits, extensions are at most 256 bytes a chunk, trailers at most 8 KiB and
- * 100 fields, all line ends are CRLF, no blank or tab before CRLF of a plain size line, no control bytes.
+ * 100 fields, all line ends are CRLF, no blank or tab before CRLF of a plain size line, no control bytes but tab in
+ * extensions and trailer values, no bytes >= 0x80 in extensions.
  *
  * Thread: one. No allocation.
  */

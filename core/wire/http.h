@@ -71,7 +71,7 @@ struct http_field {
 
 /* Why a message is refused. Compared by pointer; all are static. */
 struct http_fault {
-  int status;          /* what to answer on the request side: 400, 408, 413, 414, 417, 431, 501, 505 */
+  int status;          /* what to answer on the request side: 400, 405, 408, 413, 414, 417, 431, 501, 505 */
   const char *code;    /* stable, machine-readable: "bad_request_line" … */
   const char *message; /* a sentence for the caller */
 };
@@ -89,14 +89,41 @@ bool http_list_has(struct span list, struct span token);
 const struct http_field *http_find(const struct http_field *fields, unsigned n, enum http_field_id id);
 /* First field with that name (case ignored), or NULL. */
 const struct http_field *http_find_name(const struct http_field *fields, unsigned n, struct span name);
-/* RFC 9110 Host: uri-host [":" port], not empty, port 0…65535, no userinfo. */
+/* RFC 9110 Host: uri-host [":" port], not empty, port 0…65535, no userinfo; no comma, it could be two hosts. */
 bool http_is_host(struct span s);
 
-/* "Mon, 23 Nov 2026 02:17:00 GMT"; returns the length (29). RFC 9110, 5.6.7. */
+/* "Mon, 23 Nov 2026 02:17:00 GMT"; returns the length (29), a NUL follows. RFC 9110, 5.6.7. */
 size_t http_date(char out[32], uint64_t wall_ms);
 /* Seconds or an HTTP date → milliseconds from now (dates in the past are 0). False when malformed. Capped at 24 h. */
 bool http_retry_after_ms(struct span value, uint64_t wall_now_ms, uint64_t *out_ms);
 /* "OK", "Not Found" …; "" for a status that has no name. */
 const char *http_reason(int status);
+
+/* ---- what http_request.c and http_response.c share ---- */
+
+extern const struct http_fault HTTP_FAULT_LINE_END;        /* 400 */
+extern const struct http_fault HTTP_FAULT_FOLDED;          /* 400 */
+extern const struct http_fault HTTP_FAULT_TOO_MANY_FIELDS; /* 431 */
+extern const struct http_fault HTTP_FAULT_UNKNOWN_METHOD;  /* 501 */
+
+/* Splits field lines, each with its CRLF, into at most HTTP_FIELDS_MAX fields. */
+const struct http_fault *http_split_fields(struct http_field *fields, unsigned *n, struct span lines) MUST_CHECK;
+
+/* What two readers of one head must agree on. */
+struct http_reading {
+  struct span method; /* empty for answers */
+  int status;         /* 0 for requests */
+  unsigned minor, n_fields;
+  bool has_length, is_chunked;
+  uint64_t length;
+};
+
+/* Fills has_length, is_chunked and length from the fields; `minor` and `n_fields` are set. */
+const struct http_fault *http_read_lengths(struct http_reading *r, const struct http_field *fields) MUST_CHECK;
+/* Has llhttp read the head, start line and lines behind it, and refuses it unless llhttp read the same. */
+const struct http_fault *http_read_again(const struct http_reading *ours, struct span start,
+                                         struct span lines) MUST_CHECK;
+/* Whether the connection outlives the message, as far as its version and Connection say (RFC 9112, 9.3). */
+bool http_is_persistent(unsigned minor, const struct http_field *fields, unsigned n);
 
 #endif

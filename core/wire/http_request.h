@@ -1,18 +1,20 @@
 /*
- * http_request: from the bytes of one request head to a checked struct. llhttp (strict) parses; what it lets
- * pass and we do not is refused here, before and after it. A head is parsed only when it is complete and
- * contiguous, so nothing is copied: all spans point into the caller's bytes.
+ * http_request: from the bytes of one request head to a checked struct. Two readers see every head: ours, which
+ * is stricter, then llhttp (strict); where they disagree about method, version, number of fields or length, the
+ * head is refused. A head is parsed only when it is complete and contiguous, so nothing is copied: all spans point
+ * into the caller's bytes.
  *
  * Thread: any; no state but the caller's.
  *
  * Refused (fault → the connection closes): everything under "Edge rules" of the product's HTTP contract, that is
  *   a line end other than CRLF, obs-fold, control bytes, a blank before the colon, a line without a colon, a name
  *   that is no token; a request line that is not exactly METHOD SP target SP HTTP/1.0|1.1 (505 for other HTTP
- *   versions, also for the HTTP/2 preface); '#', controls or bytes >= 0x80 in the target; CONNECT and TRACE (501, or
- *   405: 405); a target that is neither origin-form nor absolute-form http(s) nor "*" with OPTIONS; absolute-form
- *   whose authority differs from Host; not exactly one valid Host in 1.1 (more than one in 1.0); Transfer-Encoding
- *   other than one field with exactly "chunked" (ASCII case ignored; 501 for another coding, 400 for the rest), in
- *   HTTP/1.0, or beside Content-Length; Content-Length repeated (even equal), a list, signed, empty, over 18 digits;
+ *   versions, also for the HTTP/2 preface); '#', controls or bytes >= 0x80 in the target; CONNECT and TRACE (405),
+ *   methods that llhttp does not know (501); a target that is neither origin-form nor absolute-form http(s) nor "*"
+ *   with OPTIONS; absolute-form whose authority differs from Host; not exactly one valid Host in 1.1 (more than one
+ *   in 1.0); Transfer-Encoding other than one field with exactly "chunked" (ASCII case ignored; 501 for another
+ *   coding, 400 for the rest), in HTTP/1.0, or beside Content-Length; Content-Length repeated (even equal), a list,
+ *   signed, empty, over 18 digits;
  *   Expect other than 100-continue (417).
  * Limits: HTTP_HEAD_MAX (431), HTTP_FIELDS_MAX (431), HTTP_TARGET_MAX (414).
  */
@@ -22,7 +24,7 @@
 #include "wire/http.h"
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
-enum http_framing { HTTP_NO_BODY, HTTP_LENGTH, HTTP_CHUNKED, HTTP_UNTIL_CLOSE /* answers only */ };
+enum http_framing { HTTP_NO_BODY, HTTP_LENGTH /* also 0 */, HTTP_CHUNKED, HTTP_UNTIL_CLOSE /* answers only */ };
 
 struct http_request {
   enum http_method method;

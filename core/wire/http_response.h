@@ -26,6 +26,7 @@ struct http_response {
  * Parses one complete provider head (status line … empty line). `from_curl` accepts libcurl's rendering of an
  * HTTP/2 head ("HTTP/2 200"). Same rules as for requests: CRLF only, no folds, no controls, no blank before the
  * colon, one Content-Length of digits, Transfer-Encoding exactly "chunked", never both, none of them in 1xx/204.
+ * 101 is refused: we never ask for another protocol.
  * Returns NULL or a static text that says what is wrong ("two Content-Length fields").
  */
 const char *http_response_parse(struct http_response *out, const char *head, size_t head_len, bool from_curl) MUST_CHECK;
@@ -50,7 +51,7 @@ struct http_error {
 /* 401 authentication_error, 402 payment_error, 403 permission_error, 404 not_found_error, 429 rate_limit_error, other 4xx
  * invalid_request_error, 5xx server_error. */
 const char *http_error_type(int status);
-/* {"error":{"message":…,"type":…,"code":…},"request_id":…} */
+/* {"error":{"message":…,"type":…,"param":null,"code":…},"request_id":…}; an empty request_id is written as null. */
 void http_put_error_body(struct buf *out, const struct http_error *e);
 
 #endif

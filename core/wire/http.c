@@ -1,0 +1,629 @@
+#include "wire/http.h"
+
+#include <arpa/inet.h>
+#include <llhttp.h>
+
+/* ---- characters and names ---- */
+
+enum { IS_TOKEN = 1, IS_VALUE = 2, IS_REG_NAME = 4 };
+
+/* clang-format off */
+static const uint8_t CLASS[256] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    2, 7, 2, 3, 7, 3, 7, 7, 6, 6, 7, 7, 2, 7, 7, 2,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 2, 6, 2, 6, 2, 2,
+    2, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 2, 2, 2, 3, 7,
+    3, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 2, 3, 2, 7, 0,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+};
+/* clang-format on */
+
+#define EACH_BYTE(c) ((c)*UINT64_C(0x0101010101010101))
+
+static inline bool is(char c, uint8_t class) {
+  return CLASS[(unsigned char)c] & class;
+}
+
+static inline bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+#define EACH_BYTE(c) ((c)*UINT64_C(0x0101010101010101))
+
+/*
+ * The first byte that is no field value, or `end`. Eight bytes at once pass when none of them is below 0x20
+ * or 0x7f; the rest, tabs among it, is left to the table.
+ */
+static inline const char *skip_value(const char *at, const char *end) {
+  for (;;) {
+    for (uint64_t x; end - at >= 8; at += 8) {
+      memcpy(&x, at, 8);
+      uint64_t low = (x - EACH_BYTE(0x20)) & ~x, del = x ^ EACH_BYTE(0x7f);
+      del = (del - EACH_BYTE(1)) & ~del;
+      if ((low | del) & EACH_BYTE(0x80)) break;
+    }
+    const char *stop = end - at < 8 ? end : at + 8;
+    for (; at < stop; at++)
+      if (!is(*at, IS_VALUE)) return at;
+    if (at == end) return end;
+  }
+}
+
+bool http_is_token(struct span s) {
+  for (size_t i = 0; i < s.len; i++)
+    if (!is(s.ptr[i], IS_TOKEN)) return false;
+  return s.len > 0;
+}
+
+bool http_is_field_value(struct span s) {
+  return s.len == 0 || skip_value(s.ptr, s.ptr + s.len) == s.ptr + s.len;
+}
+
+/*
+ * Whether `name` is `lower`, which has letters, digits and '-' only, but for case. Bit 0x20 folds the
+ * letters; it would also turn control bytes into digits and '-', so these are refused.
+ */
+static bool folds_to(struct span name, struct span lower) {
+  if (name.len != lower.len) return false;
+  uint64_t differs = 0;
+  size_t i = 0;
+  for (uint64_t x, y; i + 8 <= name.len; i += 8) {
+    memcpy(&x, name.ptr + i, 8);
+    memcpy(&y, lower.ptr + i, 8);
+    differs |= ((x | EACH_BYTE(0x20)) ^ y) | ((x - EACH_BYTE(0x20)) & ~x & EACH_BYTE(0x80));
+  }
+  for (; i < name.len; i++) {
+    unsigned char c = (unsigned char)name.ptr[i];
+    differs |= (uint64_t)((c | 0x20) ^ (unsigned char)lower.ptr[i]) | (c < 0x20);
+  }
+  return differs == 0;
+}
+
+static enum http_field_id id_if(struct span name, enum http_field_id id) {
+  static const struct span NAMES[HTTP_FIELD_N] = {
+#define HTTP_FIELD_NAME_(id, name) [HTTP_FIELD_##id] = {name, sizeof name - 1},
+      HTTP_FIELD_MAP(HTTP_FIELD_NAME_)
+#undef HTTP_FIELD_NAME_
+  };
+  return folds_to(name, NAMES[id]) ? id : HTTP_FIELD_OTHER;
+}
+
+/* Length and first letter tell all known names apart, but for one pair. */
+#define KEY(len, letter) ((len)*256 + (letter))
+
+enum http_field_id http_field_id(struct span name) {
+  if (name.len == 0 || name.len > 32) return HTTP_FIELD_OTHER;
+  switch (KEY((int)name.len, ascii_lower(name.ptr[0]))) {
+  case KEY(2, 't'): return id_if(name, HTTP_FIELD_TE);
+  case KEY(4, 'd'): return id_if(name, HTTP_FIELD_DATE);
+  case KEY(4, 'h'): return id_if(name, HTTP_FIELD_HOST);
+  case KEY(6, 'a'): return id_if(name, HTTP_FIELD_ACCEPT);
+  case KEY(6, 'c'): return id_if(name, HTTP_FIELD_COOKIE);
+  case KEY(6, 'e'): return id_if(name, HTTP_FIELD_EXPECT);
+  case KEY(6, 'o'): return id_if(name, HTTP_FIELD_ORIGIN);
+  case KEY(6, 's'): return id_if(name, HTTP_FIELD_SERVER);
+  case KEY(7, 'a'): return id_if(name, HTTP_FIELD_API_KEY);
+  case KEY(7, 't'): return id_if(name, HTTP_FIELD_TRAILER);
+  case KEY(7, 'u'): return id_if(name, HTTP_FIELD_UPGRADE);
+  case KEY(8, 'l'): return id_if(name, HTTP_FIELD_LOCATION);
+  case KEY(9, 'x'): return id_if(name, HTTP_FIELD_X_API_KEY);
+  case KEY(10, 'c'): return id_if(name, HTTP_FIELD_CONNECTION);
+  case KEY(10, 'k'): return id_if(name, HTTP_FIELD_KEEP_ALIVE);
+  case KEY(10, 's'): return id_if(name, HTTP_FIELD_SET_COOKIE);
+  case KEY(10, 't'): return id_if(name, HTTP_FIELD_TRACESTATE);
+  case KEY(10, 'u'): return id_if(name, HTTP_FIELD_USER_AGENT);
+  case KEY(10, 'z'): return id_if(name, HTTP_FIELD_ZG_RES_KEY);
+  case KEY(11, 'r'): return id_if(name, HTTP_FIELD_RETRY_AFTER);
+  case KEY(11, 't'): return id_if(name, HTTP_FIELD_TRACEPARENT);
+  case KEY(12, 'c'): return id_if(name, HTTP_FIELD_CONTENT_TYPE);
+  case KEY(12, 'x'): {
+    enum http_field_id id = id_if(name, HTTP_FIELD_X_REQUEST_ID);
+    return id ? id : id_if(name, HTTP_FIELD_X_SESSION_ID);
+  }
+  case KEY(13, 'a'): return id_if(name, HTTP_FIELD_AUTHORIZATION);
+  case KEY(14, 'c'): return id_if(name, HTTP_FIELD_CONTENT_LENGTH);
+  case KEY(14, 'r'): return id_if(name, HTTP_FIELD_RETRY_AFTER_MS);
+  case KEY(15, 'a'): return id_if(name, HTTP_FIELD_ACCEPT_ENCODING);
+  case KEY(15, 'i'): return id_if(name, HTTP_FIELD_IDEMPOTENCY_KEY);
+  case KEY(16, 'c'): return id_if(name, HTTP_FIELD_CONTENT_ENCODING);
+  case KEY(16, 'p'): return id_if(name, HTTP_FIELD_PROXY_CONNECTION);
+  case KEY(16, 'w'): return id_if(name, HTTP_FIELD_WWW_AUTHENTICATE);
+  case KEY(17, 't'): return id_if(name, HTTP_FIELD_TRANSFER_ENCODING);
+  case KEY(18, 'p'): return id_if(name, HTTP_FIELD_PROXY_AUTHENTICATE);
+  case KEY(18, 'x'): return id_if(name, HTTP_FIELD_X_PROVIDER_ADDRESS);
+  case KEY(19, 'p'): return id_if(name, HTTP_FIELD_PROXY_AUTHORIZATION);
+  case KEY(26, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_RESET_REQUESTS);
+  case KEY(28, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_REMAINING_TOKENS);
+  case KEY(30, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_REMAINING_REQUESTS);
+  default: return HTTP_FIELD_OTHER;
+  }
+}
+
+bool http_is_hop_by_hop(enum http_field_id id) {
+  switch (id) {
+  case HTTP_FIELD_CONNECTION:
+  case HTTP_FIELD_KEEP_ALIVE:
+  case HTTP_FIELD_PROXY_AUTHENTICATE:
+  case HTTP_FIELD_PROXY_AUTHORIZATION:
+  case HTTP_FIELD_PROXY_CONNECTION:
+  case HTTP_FIELD_TE:
+  case HTTP_FIELD_TRAILER:
+  case HTTP_FIELD_TRANSFER_ENCODING:
+  case HTTP_FIELD_UPGRADE: return true;
+  default: return false;
+  }
+}
+
+bool http_list_has(struct span list, struct span token) {
+  if (list.len == 0) return false;
+  const char *at = list.ptr, *end = at + list.len;
+  while (at < end) {
+    const char *comma = memchr(at, ',', (size_t)(end - at));
+    const char *stop = comma ? comma : end;
+    if (span_eq_nocase(span_trim(span_make(at, (size_t)(stop - at))), token)) return true;
+    if (!comma) return false;
+    at = comma + 1;
+  }
+  return false;
+}
+
+const struct http_field *http_find(const struct http_field *fields, unsigned n, enum http_field_id id) {
+  for (unsigned i = 0; i < n; i++)
+    if (fields[i].id == id) return &fields[i];
+  return NULL;
+}
+
+const struct http_field *http_find_name(const struct http_field *fields, unsigned n, struct span name) {
+  for (unsigned i = 0; i < n; i++)
+    if (span_eq_nocase(fields[i].name, name)) return &fields[i];
+  return NULL;
+}
+
+static bool is_hex(char c) {
+  char lower = ascii_lower(c);
+  return is_digit(c) || (lower >= 'a' && lower <= 'f');
+}
+
+static bool is_reg_name(struct span s) {
+  for (size_t i = 0; i < s.len; i++) {
+    if (is(s.ptr[i], IS_REG_NAME)) continue;
+    if (s.ptr[i] != '%' || s.len - i < 3 || !is_hex(s.ptr[i + 1]) || !is_hex(s.ptr[i + 2])) return false;
+    i += 2;
+  }
+  return s.len > 0;
+}
+
+static bool is_ipv6(struct span s) {
+  char text[INET6_ADDRSTRLEN];
+  struct in6_addr address;
+  if (s.len >= sizeof text || memchr(s.ptr, 0, s.len)) return false;
+  memcpy(text, s.ptr, s.len);
+  text[s.len] = 0;
+  return inet_pton(AF_INET6, text, &address) == 1;
+}
+
+bool http_is_host(struct span s) {
+  if (s.len == 0 || s.len > 255 + sizeof ":65535" - 1) return false;
+  const char *end = s.ptr + s.len, *host_end;
+  if (s.ptr[0] == '[') {
+    const char *bracket = memchr(s.ptr, ']', s.len);
+    if (!bracket || !is_ipv6(span_make(s.ptr + 1, (size_t)(bracket - s.ptr - 1)))) return false;
+    host_end = bracket + 1;
+  } else {
+    const char *colon = memchr(s.ptr, ':', s.len);
+    host_end = colon ? colon : end;
+    if (!is_reg_name(span_make(s.ptr, (size_t)(host_end - s.ptr)))) return false;
+  }
+  if (host_end == end) return true;
+  uint64_t port;
+  return *host_end == ':' && span_to_u64(span_make(host_end + 1, (size_t)(end - host_end - 1)), 65535, &port);
+}
+
+/* ---- dates ---- */
+
+#define DAY_MS       UINT64_C(86400000)
+#define LAST_WALL_MS UINT64_C(253402300799999) /* the end of the year 9999 */
+
+static const char WEEKDAYS[] = "SunMonTueWedThuFriSat";
+static const char MONTHS[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
+struct date {
+  unsigned year, month, day; /* month 1 … 12 */
+};
+
+/* Both by H. Hinnant, "chrono-compatible low-level date algorithms": years start in March, eras have 400
+ * years. */
+static struct date date_of_day(uint64_t day) {
+  uint64_t z = day + 719468, era = z / 146097, doe = z % 146097;
+  uint64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+  uint64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+  unsigned month = (unsigned)(mp < 10 ? mp + 3 : mp - 9);
+  return (struct date){(unsigned)(yoe + era * 400) + (month <= 2), month,
+                       (unsigned)(doy - (153 * mp + 2) / 5) + 1};
+}
+
+static int64_t day_of_date(struct date d) {
+  int64_t y = (int64_t)d.year + 400 - (d.month <= 2); /* 400 years more keep everything positive */
+  int64_t era = y / 400, yoe = y % 400;
+  int64_t doy = (153 * (d.month > 2 ? d.month - 3 : d.month + 9) + 2) / 5 + d.day - 1;
+  return (era - 1) * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
+}
+
+static char *put_digits(char *at, unsigned n, unsigned width) {
+  for (unsigned i = width; i-- > 0; n /= 10)
+    at[i] = (char)('0' + n % 10);
+  return at + width;
+}
+
+static char *put_text(char *at, const char *text, size_t len) {
+  memcpy(at, text, len);
+  return at + len;
+}
+
+size_t http_date(char out[32], uint64_t wall_ms) {
+  if (wall_ms > LAST_WALL_MS) wall_ms = LAST_WALL_MS;
+  uint64_t day = wall_ms / DAY_MS;
+  unsigned second = (unsigned)(wall_ms % DAY_MS / 1000);
+  struct date date = date_of_day(day);
+  char *at = put_text(out, WEEKDAYS + (day + 4) % 7 * 3, 3);
+  at = put_text(at, ", ", 2);
+  at = put_digits(at, date.day, 2);
+  *at++ = ' ';
+  at = put_text(at, MONTHS + (date.month - 1) * 3, 3);
+  *at++ = ' ';
+  at = put_digits(at, date.year, 4);
+  *at++ = ' ';
+  at = put_digits(at, second / 3600, 2);
+  *at++ = ':';
+  at = put_digits(at, second / 60 % 60, 2);
+  *at++ = ':';
+  at = put_digits(at, second % 60, 2);
+  at = put_text(at, " GMT", 5);
+  return (size_t)(at - out) - 1;
+}
+
+/* Reads a date from front to back; once something does not fit, `is_bad` stays. */
+struct reader {
+  struct span rest;
+  bool is_bad;
+};
+
+static void read_text(struct reader *r, struct span text) {
+  r->is_bad = r->is_bad || !span_starts(r->rest, text);
+  if (!r->is_bad) r->rest = span_make(r->rest.ptr + text.len, r->rest.len - text.len);
+}
+
+static unsigned read_digits(struct reader *r, unsigned width) {
+  r->is_bad = r->is_bad || r->rest.len < width;
+  unsigned n = 0;
+  for (unsigned i = 0; i < width && !r->is_bad; i++) {
+    r->is_bad = !is_digit(r->rest.ptr[i]);
+    n = n * 10 + (unsigned)(r->rest.ptr[i] - '0');
+  }
+  if (!r->is_bad) r->rest = span_make(r->rest.ptr + width, r->rest.len - width);
+  return r->is_bad ? 0 : n;
+}
+
+/* One of the three-letter names in `names`; returns its number. */
+static unsigned read_name(struct reader *r, const char *names) {
+  unsigned n = 0;
+  for (; names[n * 3]; n++) {
+    struct span name = span_make(names + n * 3, 3);
+    if (r->is_bad || !span_starts(r->rest, name)) continue;
+    read_text(r, name);
+    return n;
+  }
+  r->is_bad = true;
+  return 0;
+}
+
+static unsigned read_time(struct reader *r) {
+  unsigned hour = read_digits(r, 2);
+  read_text(r, SPAN(":"));
+  unsigned minute = read_digits(r, 2);
+  read_text(r, SPAN(":"));
+  unsigned second = read_digits(r, 2); /* 60 is a leap second */
+  r->is_bad = r->is_bad || hour > 23 || minute > 59 || second > 60;
+  return hour * 3600 + minute * 60 + second;
+}
+
+static unsigned read_imf_fixdate(struct reader *r, struct date *d) {
+  read_text(r, SPAN(", "));
+  d->day = read_digits(r, 2);
+  read_text(r, SPAN(" "));
+  d->month = read_name(r, MONTHS) + 1;
+  read_text(r, SPAN(" "));
+  d->year = read_digits(r, 4);
+  read_text(r, SPAN(" "));
+  unsigned second = read_time(r);
+  read_text(r, SPAN(" GMT"));
+  return second;
+}
+
+static unsigned read_asctime(struct reader *r, struct date *d) {
+  read_text(r, SPAN(" "));
+  d->month = read_name(r, MONTHS) + 1;
+  read_text(r, SPAN(" "));
+  if (span_starts(r->rest, SPAN(" "))) {
+    read_text(r, SPAN(" "));
+    d->day = read_digits(r, 1);
+  } else {
+    d->day = read_digits(r, 2);
+  }
+  read_text(r, SPAN(" "));
+  unsigned second = read_time(r);
+  read_text(r, SPAN(" "));
+  d->year = read_digits(r, 4);
+  return second;
+}
+
+static unsigned read_rfc850(struct reader *r, struct date *d, unsigned weekday, unsigned year_now) {
+  static const char *const TAILS[] = {"day", "day", "sday", "nesday", "rsday", "day", "urday"};
+  read_text(r, span_str(TAILS[weekday]));
+  read_text(r, SPAN(", "));
+  d->day = read_digits(r, 2);
+  read_text(r, SPAN("-"));
+  d->month = read_name(r, MONTHS) + 1;
+  read_text(r, SPAN("-"));
+  d->year = year_now / 100 * 100 + read_digits(r, 2);
+  /* RFC 9110, 5.6.7: more than 50 years ahead means the century before. */
+  if (d->year > year_now + 50) d->year -= 100;
+  read_text(r, SPAN(" "));
+  unsigned second = read_time(r);
+  read_text(r, SPAN(" GMT"));
+  return second;
+}
+
+static bool is_real_date(struct date d) {
+  static const uint8_t DAYS[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  bool is_leap = d.year % 4 == 0 && (d.year % 100 != 0 || d.year % 400 == 0);
+  return d.day >= 1 && d.day <= DAYS[d.month - 1] && (d.month != 2 || d.day <= 28 || is_leap);
+}
+
+/* Seconds since 1970, negative before it. */
+static bool read_date(int64_t *out, struct span s, uint64_t wall_now_ms) {
+  struct reader r = {s, false};
+  struct date date = {0, 1, 0};
+  unsigned weekday = read_name(&r, WEEKDAYS), second;
+  if (span_starts(r.rest, SPAN(",")))
+    second = read_imf_fixdate(&r, &date);
+  else if (span_starts(r.rest, SPAN(" ")))
+    second = read_asctime(&r, &date);
+  else
+    second = read_rfc850(&r, &date, weekday, date_of_day(wall_now_ms / DAY_MS).year);
+  if (r.is_bad || r.rest.len || !is_real_date(date)) return false;
+  *out = day_of_date(date) * 86400 + second;
+  return true;
+}
+
+bool http_retry_after_ms(struct span value, uint64_t wall_now_ms, uint64_t *out_ms) {
+  if (wall_now_ms > LAST_WALL_MS) wall_now_ms = LAST_WALL_MS;
+  value = span_trim(value);
+  uint64_t ms = 0;
+  if (value.len && is_digit(value.ptr[0])) {
+    for (size_t i = 0; i < value.len; i++) {
+      if (!is_digit(value.ptr[i])) return false;
+      if (ms <= DAY_MS) ms = ms * 10 + (uint64_t)(value.ptr[i] - '0') * 1000;
+    }
+  } else {
+    int64_t second;
+    if (!read_date(&second, value, wall_now_ms)) return false;
+    int64_t ahead_ms = second * 1000 - (int64_t)wall_now_ms;
+    ms = ahead_ms > 0 ? (uint64_t)ahead_ms : 0;
+  }
+  *out_ms = ms < DAY_MS ? ms : DAY_MS;
+  return true;
+}
+
+/* ---- status ---- */
+
+const char *http_reason(int status) {
+  switch (status) {
+  case 100: return "Continue";
+  case 101: return "Switching Protocols";
+  case 102: return "Processing";
+  case 103: return "Early Hints";
+  case 200: return "OK";
+  case 201: return "Created";
+  case 202: return "Accepted";
+  case 203: return "Non-Authoritative Information";
+  case 204: return "No Content";
+  case 205: return "Reset Content";
+  case 206: return "Partial Content";
+  case 207: return "Multi-Status";
+  case 208: return "Already Reported";
+  case 226: return "IM Used";
+  case 300: return "Multiple Choices";
+  case 301: return "Moved Permanently";
+  case 302: return "Found";
+  case 303: return "See Other";
+  case 304: return "Not Modified";
+  case 305: return "Use Proxy";
+  case 307: return "Temporary Redirect";
+  case 308: return "Permanent Redirect";
+  case 400: return "Bad Request";
+  case 401: return "Unauthorized";
+  case 402: return "Payment Required";
+  case 403: return "Forbidden";
+  case 404: return "Not Found";
+  case 405: return "Method Not Allowed";
+  case 406: return "Not Acceptable";
+  case 407: return "Proxy Authentication Required";
+  case 408: return "Request Timeout";
+  case 409: return "Conflict";
+  case 410: return "Gone";
+  case 411: return "Length Required";
+  case 412: return "Precondition Failed";
+  case 413: return "Content Too Large";
+  case 414: return "URI Too Long";
+  case 415: return "Unsupported Media Type";
+  case 416: return "Range Not Satisfiable";
+  case 417: return "Expectation Failed";
+  case 421: return "Misdirected Request";
+  case 422: return "Unprocessable Content";
+  case 423: return "Locked";
+  case 424: return "Failed Dependency";
+  case 425: return "Too Early";
+  case 426: return "Upgrade Required";
+  case 428: return "Precondition Required";
+  case 429: return "Too Many Requests";
+  case 431: return "Request Header Fields Too Large";
+  case 451: return "Unavailable For Legal Reasons";
+  case 499: return "Client Closed Request";
+  case 500: return "Internal Server Error";
+  case 501: return "Not Implemented";
+  case 502: return "Bad Gateway";
+  case 503: return "Service Unavailable";
+  case 504: return "Gateway Timeout";
+  case 505: return "HTTP Version Not Supported";
+  case 506: return "Variant Also Negotiates";
+  case 507: return "Insufficient Storage";
+  case 508: return "Loop Detected";
+  case 511: return "Network Authentication Required";
+  default: return "";
+  }
+}
+
+/* ---- field lines ---- */
+
+const struct http_fault HTTP_FAULT_LINE_END = {400, "bad_line_end",
+                                               "a line of the head does not end in CRLF"};
+const struct http_fault HTTP_FAULT_FOLDED = {400, "folded_field", "a line of the head starts with a blank"};
+const struct http_fault HTTP_FAULT_TOO_MANY_FIELDS = {431, "too_many_fields",
+                                                      "the head has more than 100 fields"};
+const struct http_fault HTTP_FAULT_UNKNOWN_METHOD = {501, "unknown_method", "the method is not known here"};
+
+static const struct http_fault FIELD_NAME = {400, "bad_field_name", "a field name is not a token"};
+static const struct http_fault FIELD_BLANK = {400, "blank_before_colon",
+                                              "a field name is followed by a blank"};
+static const struct http_fault FIELD_COLON = {400, "missing_colon", "a line of the head has no colon"};
+static const struct http_fault FIELD_VALUE = {400, "bad_field_value", "a field value holds a control byte"};
+
+static const struct http_fault *name_fault(const char *name, const char *at, const char *end) {
+  const char *colon = memchr(name, ':', (size_t)(end - name)), *cr = memchr(name, '\r', (size_t)(end - name));
+  if (!colon || (cr && cr < colon)) return &FIELD_COLON;
+  return at > name && (*at == ' ' || *at == '\t') ? &FIELD_BLANK : &FIELD_NAME;
+}
+
+const struct http_fault *http_split_fields(struct http_field *fields, unsigned *n_fields, struct span lines) {
+  const char *at = lines.ptr, *end = at + lines.len;
+  unsigned n = 0;
+  for (*n_fields = 0; at < end; *n_fields = ++n) {
+    if (*at == ' ' || *at == '\t') return &HTTP_FAULT_FOLDED;
+    if (n == HTTP_FIELDS_MAX) return &HTTP_FAULT_TOO_MANY_FIELDS;
+    const char *name = at;
+    while (at < end && is(*at, IS_TOKEN))
+      at++;
+    if (at == name || at == end || *at != ':') return name_fault(name, at, end);
+    struct span name_span = span_make(name, (size_t)(at - name));
+    const char *value = ++at;
+    at = skip_value(at, end);
+    if (at < end && *at != '\r' && *at != '\n') return &FIELD_VALUE;
+    if (end - at < 2 || at[0] != '\r' || at[1] != '\n') return &HTTP_FAULT_LINE_END;
+    fields[n] = (struct http_field){name_span, span_trim(span_make(value, (size_t)(at - value))),
+                                    http_field_id(name_span)};
+    at += 2;
+  }
+  return NULL;
+}
+
+/* ---- how long the message is ---- */
+
+static const struct http_fault LENGTH_TWICE = {400, "repeated_content_length",
+                                               "there are two Content-Length fields"};
+static const struct http_fault LENGTH_BAD = {400, "bad_content_length",
+                                             "Content-Length is not a number of at most 18 digits"};
+static const struct http_fault CODING_TWICE = {400, "repeated_transfer_encoding",
+                                               "there are two Transfer-Encoding fields"};
+static const struct http_fault CODING_BAD = {400, "bad_transfer_encoding",
+                                             "Transfer-Encoding is not exactly \"chunked\""};
+static const struct http_fault CODING_UNKNOWN = {501, "unknown_transfer_coding",
+                                                 "the only transfer coding known here is \"chunked\""};
+static const struct http_fault CODING_IN_1_0 = {400, "transfer_encoding_in_http_1_0",
+                                                "HTTP/1.0 has no Transfer-Encoding"};
+static const struct http_fault CODING_AND_LENGTH = {400, "conflicting_length",
+                                                    "there are both Transfer-Encoding and Content-Length"};
+static const struct http_fault DISAGREEMENT = {400, "bad_request", "the head is malformed"};
+
+const struct http_fault *http_read_lengths(struct http_reading *r, const struct http_field *fields) {
+  struct span length = SPAN_NONE, coding = SPAN_NONE;
+  r->has_length = r->is_chunked = false;
+  r->length = 0;
+  for (unsigned i = 0; i < r->n_fields; i++) {
+    if (fields[i].id == HTTP_FIELD_CONTENT_LENGTH) {
+      if (r->has_length) return &LENGTH_TWICE;
+      r->has_length = true;
+      length = fields[i].value;
+    } else if (fields[i].id == HTTP_FIELD_TRANSFER_ENCODING) {
+      if (r->is_chunked) return &CODING_TWICE;
+      r->is_chunked = true;
+      coding = fields[i].value;
+    }
+  }
+  if (r->has_length && r->is_chunked) return &CODING_AND_LENGTH;
+  if (r->has_length && (length.len > 18 || !span_to_u64(length, UINT64_MAX, &r->length))) return &LENGTH_BAD;
+  if (!r->is_chunked) return NULL;
+  if (r->minor == 0) return &CODING_IN_1_0;
+  if (span_eq_nocase(coding, SPAN("chunked"))) return NULL;
+  return http_is_token(coding) ? &CODING_UNKNOWN : &CODING_BAD;
+}
+
+bool http_is_persistent(unsigned minor, const struct http_field *fields, unsigned n) {
+  bool closes = false, keeps = false;
+  for (unsigned i = 0; i < n; i++) {
+    if (fields[i].id != HTTP_FIELD_CONNECTION) continue;
+    closes = closes || http_list_has(fields[i].value, SPAN("close"));
+    keeps = keeps || http_list_has(fields[i].value, SPAN("keep-alive"));
+  }
+  return !closes && (minor >= 1 || keeps);
+}
+
+/* ---- the second reader ---- */
+
+static int on_field(llhttp_t *parser) {
+  unsigned *n = parser->data;
+  ++*n;
+  return 0;
+}
+
+/* Bodies are none of llhttp's business: it stops here, with the state of the complete head. */
+static int on_head(llhttp_t *parser) {
+  (void)parser;
+  return HPE_PAUSED;
+}
+
+static const llhttp_settings_t SETTINGS = {.on_header_field_complete = on_field,
+                                           .on_headers_complete = on_head};
+
+const struct http_fault *http_read_again(const struct http_reading *ours, struct span start,
+                                         struct span lines) {
+  llhttp_t theirs;
+  unsigned n_fields = 0;
+  llhttp_init(&theirs, ours->status ? HTTP_RESPONSE : HTTP_REQUEST, &SETTINGS);
+  theirs.data = &n_fields;
+  llhttp_errno_t err = llhttp_execute(&theirs, start.ptr, start.len);
+  if (err == HPE_OK) err = llhttp_execute(&theirs, lines.ptr, lines.len);
+  if (!ours->status && (err == HPE_INVALID_METHOD || err == HPE_INVALID_CONSTANT))
+    return &HTTP_FAULT_UNKNOWN_METHOD;
+  if (err != HPE_PAUSED || n_fields != ours->n_fields) return &DISAGREEMENT;
+  if (theirs.http_major != 1 || theirs.http_minor != ours->minor) return &DISAGREEMENT;
+  if (ours->status ? theirs.status_code != ours->status
+                   : !span_eq(span_str(llhttp_method_name(theirs.method)), ours->method))
+    return &DISAGREEMENT;
+  bool is_coded = theirs.flags & F_TRANSFER_ENCODING, is_chunked = theirs.flags & F_CHUNKED;
+  if (is_coded != ours->is_chunked || is_chunked != ours->is_chunked) return &DISAGREEMENT;
+  bool has_length = theirs.flags & F_CONTENT_LENGTH;
+  if (has_length != ours->has_length || (has_length && theirs.content_length != ours->length))
+    return &DISAGREEMENT;
+  return NULL;
+}
