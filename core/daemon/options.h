@@ -1,6 +1,6 @@
 /*
- * options: the command line. One table names every command and flag, and is the source of --help, of the usage
- * errors with suggestions, and of the shell completion.
+ * options: the command line. One table names every command and flag, and is the source of --help, of the
+ * usage errors with suggestions, and of the shell completion.
  *
  * Thread: main, before anything else runs.
  */
@@ -10,16 +10,22 @@
 #include "script/settings.h"
 
 enum command {
-  COMMAND_RUN, COMMAND_DEMO, COMMAND_CHECK, COMMAND_STRATEGY_CHECK, COMMAND_SIM_PROVIDER, COMMAND_VERSION, COMMAND_HELP,
+  COMMAND_RUN,
+  COMMAND_DEMO,
+  COMMAND_CHECK,
+  COMMAND_STRATEGY_CHECK,
+  COMMAND_SIM_PROVIDER,
+  COMMAND_VERSION,
+  COMMAND_HELP,
 };
 
 /* sim-provider's flags. */
 struct sim_options {
-  const char *host; /* 127.0.0.1 */
-  int port;         /* required; 0 picks one */
-  const char *name; /* in answers; default "sim" */
-  const char *model; /* listed and answered; default "sim-model" */
-  unsigned tokens;   /* of an answer; default 24 */
+  const char *host;         /* 127.0.0.1 */
+  int port;                 /* required; 0 picks one */
+  const char *name;         /* in answers; default "sim" */
+  const char *model;        /* listed and answered; default "sim-model" */
+  unsigned tokens;          /* of an answer; default 24 */
   double tokens_per_second; /* 0: at once */
   uint32_t latency_ms;      /* before the first byte */
   double error_rate;        /* share of chats answered with `status` */
@@ -28,15 +34,17 @@ struct sim_options {
   double hang_rate;         /* share of chats never answered */
   double truncate_rate;     /* share of chats cut in the middle (connection closed) */
   bool res_key;             /* send ZG-Res-Key (default true; --no-res-key) */
-  const char *api_key;      /* when set, demanded as Bearer: else 401. Taken from the environment variable named by --api-key-env */
+  const char *api_key; /* when set, demanded as Bearer: else 401. Taken from the environment variable named by
+                          --api-key-env */
   uint64_t seed;
 };
 
+/* overrides.providers points into provider_list: never copied. */
 struct options {
-  enum command command;
-  const char *config;   /* run, check: path or NULL */
-  const char *file;     /* strategy check: FILE */
-  const char *topic;    /* help: COMMAND or NULL */
+  enum command command; /* version, help and completion print and never get here: OPTIONS_DONE */
+  const char *config; /* run, check: path or NULL */
+  const char *file;   /* strategy check: FILE */
+  const char *topic;  /* help: COMMAND or NULL */
   struct settings_overrides overrides;
   const char *provider_list[256];
   struct sim_options sim;

@@ -208,6 +208,19 @@ static int host_presets(lua_State *L) {
   return 1;
 }
 
+static void push_embedded(lua_State *L, const char *name, const char *chunk) {
+  struct span source = embedded_get(name);
+  REQUIRE(source.ptr);
+  if (luaL_loadbufferx(L, source.ptr, source.len, chunk, "t")) lua_error(L);
+}
+
+/* Another file of scripts/runtime, as a function. */
+static int host_part(lua_State *L) {
+  const char *part = luaL_checkstring(L, 1);
+  push_embedded(L, lua_pushfstring(L, "scripts/runtime/%s.lua", part), lua_pushfstring(L, "=%s.lua", part));
+  return 1;
+}
+
 static int host_secret(lua_State *L) {
   struct span secret;
   secret.ptr = luaL_checklstring(L, 1, &secret.len);
@@ -222,7 +235,7 @@ static void set_limit(lua_State *L, const char *name, double value) {
 
 static void push_host(lua_State *L) {
   static const struct luaL_Reg FUNCTIONS[] = {
-      {"read", host_read},         {"mode", host_mode},       {"env", host_env},
+      {"read", host_read},         {"mode", host_mode},       {"env", host_env},       {"part", host_part},
       {"endpoint", host_endpoint}, {"presets", host_presets}, {"secret", host_secret},
   };
   const struct health_rules *h = &HEALTH_RULES_DEFAULT;
@@ -457,12 +470,6 @@ static void open_libraries(lua_State *L) {
   (void)luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
 }
 
-static void push_embedded(lua_State *L, const char *name, const char *chunk) {
-  struct span source = embedded_get(name);
-  REQUIRE(source.ptr);
-  if (luaL_loadbufferx(L, source.ptr, source.len, chunk, "t")) lua_error(L);
-}
-
 /* Leaves what the file returned, or nil after an error, which config.failed() has noted. */
 static void run_file(lua_State *L, struct load *load, int config) {
   int failed = luaL_loadbufferx(L, load->text.ptr, load->text.len, "=config", "t");
@@ -534,7 +541,7 @@ static void take_lines(lua_State *L, int config, const char *which, struct buf *
 static void take_report(lua_State *L, int config, struct settings_report *r) {
   take_lines(L, config, "problems", &r->problems);
   take_lines(L, config, "warnings", &r->warnings);
-  lua_getfield(L, config, "counts");
+  lua_getfield(L, config, "count");
   lua_call(L, 0, 2);
   r->n_problems += (unsigned)lua_tointeger(L, -2);
   r->n_warnings += (unsigned)lua_tointeger(L, -1);
@@ -546,9 +553,7 @@ static int load_protected(lua_State *L) {
   open_libraries(L);
   push_embedded(L, "scripts/runtime/config.lua", "=config.lua");
   push_host(L);
-  push_embedded(L, "scripts/runtime/locate.lua", "=locate.lua");
-  lua_call(L, 0, 1);
-  lua_call(L, 2, 1);
+  lua_call(L, 1, 1);
   int config = lua_gettop(L);
 
   lua_getfield(L, config, "open");

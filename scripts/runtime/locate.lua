@@ -11,7 +11,7 @@ local byte, find, match, sub = string.byte, string.find, string.match, string.su
 
 local DEPTH_MAX = 200 -- LuaJIT itself refuses deeper nesting
 
--- ---- tokens --------------------------------------------------------------------------------------------------
+-- ---- tokens -----------------------------------------------------------------------------------------------
 
 local KEYWORDS = {}
 for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true " ..
@@ -156,7 +156,7 @@ local function tokenize(text)
   return { kinds = kinds, values = values, lines = lines, n = n, last_line = line }
 end
 
--- ---- structure -----------------------------------------------------------------------------------------------
+-- ---- structure --------------------------------------------------------------------------------------------
 
 -- Words and signs that open something which a later one closes.
 local OPENS = { ["("] = true, ["["] = true, ["{"] = true, ["function"] = true, ["if"] = true, ["do"] = true,

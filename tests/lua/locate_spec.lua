@@ -145,9 +145,11 @@ check("repeated key: first line", values.root.repeated[1].first_line, 4)
 
 -- ---- texts that do not compile: any answer, but an answer ----------------------------------------------------------
 
-local broken = { "", "return", "return {", "return { a = ", "return { [", "return { ['a'", "}}}}", "{{{{", "return 'abc",
-                 "return [[", "return [==[ x", "--[[", "return { a = 'x\\", "return { )))] end until }", "return {,,;}",
-                 "return { a = function(", "local x = {", "a.b.c", "a.", "\0\1\255", "return {\0}", "[=", "return { [1", "#" }
+local broken = {
+  "", "return", "return {", "return { a = ", "return { [", "return { ['a'", "}}}}", "{{{{", "return 'abc", "return [[",
+  "return [==[ x", "--[[", "return { a = 'x\\", "return { )))] end until }", "return {,,;}", "return { a = function(",
+  "local x = {", "a.b.c", "a.", "\0\1\255", "return {\0}", "[=", "return { [1", "#",
+}
 for i, text in ipairs(broken) do
   local ok, got = pcall(line, text, "a", 1)
   check("broken text " .. i, ok and type(got), "number")
