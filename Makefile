@@ -41,6 +41,10 @@ OPT       ?= -O2 -g
 ifneq ($(SANITIZE),)
 OPT       := -O1 -g -fno-omit-frame-pointer
 SAN       := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+ifeq ($(CC_NAME),gcc)
+# gcc guesses wrong about this at -O1 with instrumentation; the plain build keeps the warning.
+WARN      += -Wno-maybe-uninitialized
+endif
 else
 HARDEN    := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 endif
@@ -85,7 +89,7 @@ $(B)/core/%.o: core/%.c $(B)/flags | need-deps
 $(B)/llhttp/%.o: $(LLHTTP_SRC)/%.c | need-deps
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) -std=c11 -I$(LLHTTP_INC) $(OPT) $(SAN) -fvisibility=hidden -fPIE -c -o $@ $<
+	$(Q)$(CC) -std=c11 -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INC) $(OPT) $(SAN) -fvisibility=hidden -fPIE -c -o $@ $<
 
 $(B)/gen/embedded.c: scripts/dev/embed.sh $(EMBED)
 	@mkdir -p $(@D)
@@ -130,6 +134,21 @@ $(B)/tests/%: tests/unit/%.c tests/unit/check.h $(LIB_OBJ)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) -Itests/unit -o $@ $< $(LIB_OBJ) $(LDFLAGS_ALL) $(LIBS)
 
+# ---- fuzz targets: under libFuzzer with SANITIZE=fuzzer-no-link,…, else with a main that replays a corpus ------
+ifneq ($(findstring fuzzer,$(SANITIZE)),)
+FUZZ_LINK := -fsanitize=fuzzer
+else
+FUZZ_MAIN := tests/fuzz/replay_main.c
+endif
+
+$(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(FUZZ_MAIN) $(LIB_OBJ) $(LDFLAGS_ALL) $(FUZZ_LINK) $(LIBS)
+
+.PHONY: fuzz-binaries
+fuzz-binaries: $(FUZZ:%=$(B)/fuzz/%)
+
 .PHONY: unit-binaries
 unit-binaries: $(UNIT:%=$(B)/tests/%)
 
@@ -151,6 +170,51 @@ check-layers: ## includes only go down the floors
 check-headers: ## each header compiles alone
 	@CC='$(CC)' CFLAGS='$(CFLAGS_ALL)' sh scripts/dev/headers.sh $(sort $(wildcard core/*/*.h))
 
+.PHONY: check-fuzz fuzz
+check-fuzz: ## the fuzz corpus and some mutations of it
+	@sh scripts/dev/run-fuzz.sh replay
+fuzz: ## search with libFuzzer (clang), FUZZ_SECONDS for each target
+	@sh scripts/dev/run-fuzz.sh search
+
+# ---- source care ---------------------------------------------------------------------------------------------
+C_FILES   := $(sort $(wildcard core/*/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch]))
+LUA_DIRS  := $(wildcard scripts strategies examples tests/lua)
+
+.PHONY: format format-check
+format: ## lay out the C files with clang-format
+	clang-format -i $(C_FILES)
+format-check: ## tell which C files `make format` would change
+	@err=0; for f in $(C_FILES); do \
+	  clang-format --dry-run -Werror $$f >/dev/null 2>&1 || { echo "$$f: make format would change it"; err=1; }; \
+	done; exit $$err
+
+.PHONY: luacheck lint
+luacheck: ## luacheck over all Lua files
+	@luacheck --no-color -q $(if $(wildcard .luacheckrc),,--std luajit) $(LUA_DIRS)
+lint: $(B)/gen/embedded.c ## clang-tidy, cppcheck and luacheck, those that are installed
+	@err=0; \
+	if command -v clang-tidy >/dev/null; then clang-tidy -quiet $(SRC) -- $(filter-out -Werror,$(CFLAGS_ALL)) || err=1; \
+	else echo 'clang-tidy is not installed'; fi; \
+	if command -v cppcheck >/dev/null; then \
+	  cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    --suppress=missingIncludeSystem --library=posix -Icore -I$(B)/gen -D_GNU_SOURCE core || err=1; \
+	else echo 'cppcheck is not installed'; fi; \
+	if command -v luacheck >/dev/null; then $(MAKE) --no-print-directory luacheck || err=1; \
+	else echo 'luacheck is not installed'; fi; \
+	exit $$err
+
+# ---- installation --------------------------------------------------------------------------------------------
+.PHONY: install
+install: all ## binary, man page, strategies and documents below DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/moongate/strategies $(DESTDIR)$(PREFIX)/share/doc/moongate
+	install -m 755 $(B)/moongate $(DESTDIR)$(PREFIX)/bin/moongate
+	install -m 644 $(sort $(wildcard strategies/*.lua)) $(DESTDIR)$(PREFIX)/share/moongate/strategies
+	install -m 644 $(wildcard LICENSE README.md CHANGELOG.md) $(DESTDIR)$(PREFIX)/share/doc/moongate
+ifneq ($(wildcard man/moongate.1),)
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 man/moongate.1 $(DESTDIR)$(PREFIX)/share/man/man1/moongate.1
+endif
+
 .PHONY: clean
 clean: ## remove everything that was built
 	rm -rf build
@@ -158,5 +222,5 @@ clean: ## remove everything that was built
 .PHONY: help
 help: ## this text
 	@echo 'Moongate $(VERSION): targets'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 | \2/p' Makefile | awk -F' \\| ' '{printf "  %-16s %s\n", $$1, $$2}'
-	@echo 'Variables: CC=gcc|clang  SANITIZE=address,undefined|thread  DEVELOPER=1  V=1  DESTDIR= PREFIX='
+	@sed -n 's/^\([a-z][a-z0-9 -]*\):.*## \(.*\)/  \1 | \2/p' Makefile | awk -F' \\| ' '{printf "  %-16s %s\n", $$1, $$2}'
+	@echo 'Variables: CC=gcc|clang  SANITIZE=address,undefined|thread  DEVELOPER=1  V=1  DESTDIR= PREFIX=  FUZZ_SECONDS=60'

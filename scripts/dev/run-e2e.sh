@@ -1,0 +1,56 @@
+#!/bin/sh
+# Runs the end-to-end tests, two files at a time.
+# usage: run-e2e.sh [NAME]...    NAME: chat for tests/e2e/chat.test.mjs
+#   MOONGATE            the binary (default: build/moongate)
+#   MOONGATE_TEST_SLOW  factor on all deadlines, for sanitizers and slow machines (default: 1)
+#   E2E_JOBS            files at a time (default: 2)
+#   E2E_TIMEOUT         seconds for all of them (default: 600)
+set -eu
+
+# Called again by xargs below for each file: run-e2e.sh --one OUTPUT_DIR NAME
+if [ "${1:-}" = --one ]; then
+  flags=
+  help=$(node --help)
+  # node 18.13 prints TAP and knows neither flag
+  case $help in *--test-reporter*) flags=--test-reporter=tap ;; esac
+  code=0
+  # shellcheck disable=SC2086
+  timeout -k 10 "$((180 * ${MOONGATE_TEST_SLOW:-1}))" node --test $flags "tests/e2e/$3.test.mjs" >"$2/$3.out" 2>&1 || code=$?
+  echo "$code" >"$2/$3.code"
+  exit 0
+fi
+
+# shellcheck source=scripts/dev/tap.sh
+. "$(dirname "$0")/tap.sh"
+if [ ! -d tests/e2e/node_modules ]; then
+  npm ci --prefix tests/e2e --no-audit --no-fund --loglevel=error >"$tap_dir/npm" 2>&1 || {
+    cat "$tap_dir/npm"
+    echo '0 passed, 1 failed'
+    exit 1
+  }
+fi
+if [ ! -x "${MOONGATE:-build/moongate}" ]; then
+  echo "${MOONGATE:-build/moongate} was not built"
+  echo '0 passed, 1 failed'
+  exit 1
+fi
+
+if [ $# = 0 ]; then
+  for source in tests/e2e/*.test.mjs; do set -- "$@" "$(basename "$source" .test.mjs)"; done
+fi
+limit=${E2E_TIMEOUT:-600}
+printf '%s\n' "$@" | timeout -k 10 "$limit" xargs -P "${E2E_JOBS:-2}" -n 1 sh "$0" --one "$tap_dir" || :
+
+for name in "$@"; do
+  out=$tap_dir/$name.out code=124
+  [ ! -e "$tap_dir/$name.code" ] || code=$(cat "$tap_dir/$name.code")
+  [ -e "$out" ] || : >"$out"
+  passed=$(tap_number pass "$out") failed=$(tap_number fail "$out") cancelled=$(tap_number cancelled "$out")
+  failed=$((${failed:-0} + ${cancelled:-0})) why=
+  if [ -z "$passed" ] || { [ "$code" != 0 ] && [ "$failed" = 0 ]; }; then
+    why=$(tap_why "$code" "$limit")
+    why=${why:-ended without a summary} failed=$((failed + 1))
+  fi
+  tap_say "$name" "${passed:-0}" "$failed" "$out" "$why"
+done
+tap_end
