@@ -45,11 +45,11 @@ test('a provider without a model of its own gets the body as it came', async (t)
   }
 });
 
-test('without a model in the body, none is added', async (t) => {
+test('a body without a model gets the provider\'s in front, and is otherwise as it came', async (t) => {
   const { moon, providers } = await setup(t);
-  const body = `{${M},"stream":false}`;
-  assert.equal((await chat(moon, body)).status, 200);
-  assert.equal(providers[0].calls[0].body.toString(), body);
+  const rest = ` ${M} , "stream":false }`;
+  assert.equal((await chat(moon, `{${rest}`)).status, 200);
+  assert.equal(providers[0].calls[0].body.toString(), `{"model":"fake-model",${rest}`);
 });
 
 test('stream_options of a direct endpoint are the client\'s business', async (t) => {

@@ -65,11 +65,11 @@ export class FakeProvider {
     return new Promise((resolve) => this.script.push((call) => resolve(call)));
   }
 
-  // No longer listens; new connections are refused, open ones reset. resume() returns on the same port.
+  // No longer listens; new connections are refused, open ones closed. resume() returns on the same port.
   async refuse() {
     const closed = once(this.server, 'close');
     this.server.close();
-    for (const s of this.sockets) s.resetAndDestroy();
+    for (const s of this.sockets) s.destroy();
     await closed;
   }
 

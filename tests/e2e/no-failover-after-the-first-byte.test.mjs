@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { act } from './fake-provider.mjs';
+import { act, shareScript } from './fake-provider.mjs';
 import { chat, counters, events, eventually, MESSAGES, openChat, setup } from './harness.mjs';
 
 const BREAKS = {
@@ -59,17 +59,37 @@ test('a stream that breaks inside an event puts its error event behind a line en
   assert.equal(r.complete, false);
 });
 
-for (const [what, fault] of [['resets in the middle of', act.resetMidBody()], ['cuts short', act.truncatedLength()]]) {
-  test(`a provider that ${what} a plain answer leaves a broken answer, not a second one`, async (t) => {
-    const { moon, providers } = await setup(t, { providers: 2 });
-    for (const p of providers) p.always(fault);
+test('a long plain answer that is cut off is left broken: nobody else is asked for the rest', async (t) => {
+  const { moon, providers } = await setup(t, { providers: 2 });
+  const body = Buffer.alloc(4 << 20, 'x');
+  for (const leave of ['reset', 'close']) {
+    for (const p of providers) {
+      p.calls = [];
+      p.next((call) => {
+        call.head(200, { 'Content-Type': 'application/json', 'Content-Length': body.length });
+        call.raw(body.subarray(0, body.length / 2));
+        setTimeout(() => call[leave](), 100);
+      });
+    }
     const client = await openChat(moon);
     const r = await client.response();
     assert.equal(r.status, 200);
     assert.equal(r.complete, false);
-    assert.equal(r.text(), '{"id":"half');
     await client.waitClosed();
     assert.equal(providers[0].calls.length + providers[1].calls.length, 1);
+    for (const p of providers) p.script = [];
+  }
+});
+
+for (const [what, fault] of [['resets in the middle of', act.resetMidBody()], ['cuts short', act.truncatedLength()]]) {
+  test(`a provider that ${what} a short answer never makes two answers of one`, async (t) => {
+    const { moon, providers } = await setup(t, { providers: 2 });
+    shareScript(providers, fault);
+    const r = await chat(moon);
+    assert.equal(r.status, 200);
+    // Either nothing of it had reached the client and another provider answered, or the break is shown.
+    if (r.complete) assert.equal(r.json().choices[0].message.content, 'hello');
+    else assert.equal(r.text(), '{"id":"half');
   });
 }
 
