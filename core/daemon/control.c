@@ -341,8 +341,8 @@ static void run_loop(struct control *c) {
     c->signals[i].data = c;
     (void)uv_signal_start(&c->signals[i], on_signal, numbers[i]);
   }
-  struct upstream_options up = {.ca_file = c->plan->settings.tls_ca, .idle_ms = 55000};
-  c->upstream = upstream_curl_new(&c->loop, &up);
+  struct upstream_options up = {.ca_file = c->plan->settings.tls_ca, .idle_ms = 55000, .is_curl_only = strcmp(c->plan->settings.upstream, "curl") == 0};
+  c->upstream = upstream_new(&c->loop, &up);
   prober_init(&c->prober, &c->loop, c->upstream);
   c->prober.on_first_round = on_first_round;
   c->prober.context = c;
@@ -408,7 +408,7 @@ int control_run(const struct options *o, struct span text) {
     c.exit_code = 1;
     if (!c.fds) c.n_workers = 0;
     struct upstream_options up = {0};
-    c.upstream = upstream_curl_new(&c.loop, &up);
+    c.upstream = upstream_new(&c.loop, &up);
     prober_init(&c.prober, &c.loop, c.upstream);
   }
   if (c.is_serving && c.exit_code == 0) log_info("stopped");

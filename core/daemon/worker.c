@@ -70,8 +70,8 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
   buf_init(&f->text, FLOW_TEXT_MAX);
   struct conn_limits limits = limits_of(&plan->settings);
   conn_server_init(&f->server, &w->loop, &API_CONN_OPS, f, &limits);
-  struct upstream_options options = {.ca_file = plan->settings.tls_ca, .idle_ms = 55000};
-  f->upstream = upstream_curl_new(&w->loop, &options);
+  struct upstream_options options = {.ca_file = plan->settings.tls_ca, .idle_ms = 55000, .is_curl_only = strcmp(plan->settings.upstream, "curl") == 0};
+  f->upstream = upstream_new(&w->loop, &options);
   code = listener_open(&w->listener, &f->server, fd);
   if (code) (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot listen: %s", err_text(code));
   /* Signals are control's. */

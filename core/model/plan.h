@@ -77,7 +77,7 @@ struct settings {
   enum log_level log_level;
   enum log_format log_format;
   struct health_rules health;
-  char *upstream;      /* "curl" (later: "native"); for tests and comparisons */
+  char *upstream;      /* "native", or "curl" for libcurl on http:// too */
 };
 
 struct model_route {

@@ -55,12 +55,14 @@ struct upstream_request {
 struct upstream_options {
   const char *ca_file;      /* NULL: the system's certificates */
   uint32_t idle_ms;         /* idle connections older than this are not used again */
+  bool is_curl_only;        /* libcurl for http:// too */
 };
 
-/* libcurl multi: http, https, HTTP/2 where the provider offers it. upstream_global_init() once, before threads. */
+/* Once per process, before threads. */
 int upstream_global_init(void) MUST_CHECK;
 void upstream_global_release(void);
-struct upstream *upstream_curl_new(struct loop *loop, const struct upstream_options *options);
+/* http:// on our own HTTP/1.1 transport, https:// (and HTTP/2, where the provider offers it) on libcurl's multi interface. */
+struct upstream *upstream_new(struct loop *loop, const struct upstream_options *options);
 /* All calls must have ended. Handles close on the loop's next turns. */
 void upstream_free(struct upstream *u);
 

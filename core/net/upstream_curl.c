@@ -5,7 +5,7 @@
  * libcurl must not be re-entered from its own callbacks, so starts and cancels that arrive there are queued and carried
  * out by run(), the only place that collects finished transfers.
  */
-#include "net/upstream.h"
+#include "net/transport.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>
@@ -28,7 +28,8 @@ struct target { /* one URL with its idle handles */
   unsigned n_live;
 };
 
-struct upstream {
+struct curl_transport {
+  struct transport base;
   struct loop *loop;
   CURLM *multi;
   struct wheel_timer timer;
@@ -46,7 +47,7 @@ struct upstream {
 
 struct socket_watch {
   uv_poll_t poll;
-  struct upstream *up;
+  struct curl_transport *up;
   curl_socket_t fd;
   int events;         /* being watched */
   bool is_wanted;     /* by libcurl */
@@ -55,9 +56,10 @@ struct socket_watch {
 
 enum call_phase { PHASE_HEAD, PHASE_BODY };
 
-struct upstream_call {
+struct curl_call {
+  struct upstream_call base;
   struct list node; /* in free_calls, starting or cancelling */
-  struct upstream *up;
+  struct curl_transport *up;
   struct target *target;
   CURL *easy;
   struct upstream_request req;
@@ -73,7 +75,7 @@ struct upstream_call {
   char error[CURL_ERROR_SIZE];
 };
 
-static void run(struct upstream *u);
+static void run(struct curl_transport *u);
 
 int upstream_global_init(void) {
   return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : ERR_TRANSPORT;
@@ -85,18 +87,18 @@ void upstream_global_release(void) {
 
 /* ---- sockets and the timeout ----------------------------------------------------------------------------------- */
 
-static void socket_action(struct upstream *u, curl_socket_t fd, int flags) {
+static void socket_action(struct curl_transport *u, curl_socket_t fd, int flags) {
   int running = 0;
   u->depth++;
   (void)curl_multi_socket_action(u->multi, fd, flags, &running);
   u->depth--;
 }
 
-static struct socket_watch *find_watch(const struct upstream *u, curl_socket_t fd) {
+static struct socket_watch *find_watch(const struct curl_transport *u, curl_socket_t fd) {
   return fd >= 0 && (size_t)fd < u->n_watches ? u->watches[fd] : NULL;
 }
 
-static struct socket_watch *add_watch(struct upstream *u, curl_socket_t fd, bool is_connection) {
+static struct socket_watch *add_watch(struct curl_transport *u, curl_socket_t fd, bool is_connection) {
   if ((size_t)fd >= u->n_watches) {
     size_t n = u->n_watches ? u->n_watches : 64;
     while (n <= (size_t)fd)
@@ -129,7 +131,7 @@ static void drop_watch(struct socket_watch *w) {
 
 static void on_poll(uv_poll_t *p, int status, int events) {
   struct socket_watch *w = p->data;
-  struct upstream *u = w->up;
+  struct curl_transport *u = w->up;
   if (!w->is_wanted) { /* an idle pooled connection: libcurl looks at it before using it again */
     (void)uv_poll_stop(p);
     w->events = 0;
@@ -145,7 +147,7 @@ static void on_poll(uv_poll_t *p, int status, int events) {
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user) {
   (void)easy;
   (void)socket_user;
-  struct upstream *u = user;
+  struct curl_transport *u = user;
   struct socket_watch *w = find_watch(u, fd);
   if (what == CURL_POLL_REMOVE) {
     /* A connection that goes back to the pool stays watched: no system call now and none at its next use. What is no
@@ -165,7 +167,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
 
 static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *a) {
   (void)purpose;
-  struct upstream *u = user;
+  struct curl_transport *u = user;
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   if (fd < 0) return CURL_SOCKET_BAD;
   if (add_watch(u, fd, true)) return fd;
@@ -175,21 +177,21 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct cur
 
 /* The watch must go before the descriptor does: its number may be given out again at once. */
 static int on_close_socket(void *user, curl_socket_t fd) {
-  struct upstream *u = user;
+  struct curl_transport *u = user;
   struct socket_watch *w = find_watch(u, fd);
   if (w) drop_watch(w);
   return close(fd);
 }
 
 static void on_timeout(struct wheel_timer *t) {
-  struct upstream *u = container_of(t, struct upstream, timer);
+  struct curl_transport *u = container_of(t, struct curl_transport, timer);
   u->timeout_now = true;
   run(u);
 }
 
 static int on_curl_timer(CURLM *multi, long timeout_ms, void *user) {
   (void)multi;
-  struct upstream *u = user;
+  struct curl_transport *u = user;
   u->timeout_now = timeout_ms == 0;
   if (timeout_ms > 0) loop_timer_start(u->loop, &u->timer, on_timeout, (uint64_t)timeout_ms);
   else loop_timer_stop(u->loop, &u->timer);
@@ -198,13 +200,13 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *user) {
 
 /* ---- the answer -------------------------------------------------------------------------------------------------- */
 
-static size_t refuse(struct upstream_call *call, const char *why) {
+static size_t refuse(struct curl_call *call, const char *why) {
   call->bad_answer = why;
   return CURL_WRITEFUNC_ERROR;
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *user) {
-  struct upstream_call *call = user;
+  struct curl_call *call = user;
   size_t len = size * n;
   if (call->is_cancelled) return CURL_WRITEFUNC_ERROR;
   if (call->phase == PHASE_BODY) return len; /* trailers are dropped */
@@ -228,7 +230,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *user) {
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *user) {
-  struct upstream_call *call = user;
+  struct curl_call *call = user;
   size_t len = size * n;
   if (call->is_cancelled) return CURL_WRITEFUNC_ERROR;
   if (call->phase != PHASE_BODY) return refuse(call, "a body without a head");
@@ -242,7 +244,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *user) {
 /* ---- the request ------------------------------------------------------------------------------------------------- */
 
 static size_t on_read_body(char *out, size_t size, size_t n, void *user) {
-  struct upstream_call *call = user;
+  struct curl_call *call = user;
   size_t room = size * n, done = 0, skip = call->body_at;
   for (unsigned i = 0; i < call->req.n_body && done < room; i++) {
     struct span s = call->req.body[i];
@@ -260,13 +262,13 @@ static size_t on_read_body(char *out, size_t size, size_t n, void *user) {
 }
 
 static int on_seek_body(void *user, curl_off_t offset, int origin) {
-  struct upstream_call *call = user;
+  struct curl_call *call = user;
   if (origin != SEEK_SET || offset < 0 || (size_t)offset > call->body_len) return CURL_SEEKFUNC_FAIL;
   call->body_at = (size_t)offset;
   return CURL_SEEKFUNC_OK;
 }
 
-static CURL *new_easy(struct upstream *u, struct upstream_call *call) {
+static CURL *new_easy(struct curl_transport *u, struct curl_call *call) {
   CURL *e = curl_easy_init();
   REQUIRE(e != NULL);
   (void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
@@ -295,7 +297,7 @@ static CURL *new_easy(struct upstream *u, struct upstream_call *call) {
   return e;
 }
 
-static void free_call(struct upstream_call *call) {
+static void free_call(struct curl_call *call) {
   if (call->easy) curl_easy_cleanup(call->easy);
   buf_release(&call->head);
   free(call->fields);
@@ -303,11 +305,11 @@ static void free_call(struct upstream_call *call) {
   free(call);
 }
 
-static void free_target(struct upstream *u, struct target *t) {
+static void free_target(struct curl_transport *u, struct target *t) {
   struct list *node;
   while ((node = list_pop_front(&t->free_calls))) {
     u->n_free--;
-    free_call(container_of(node, struct upstream_call, node));
+    free_call(container_of(node, struct curl_call, node));
   }
   list_remove(&t->node);
   u->n_targets--;
@@ -317,14 +319,14 @@ static void free_target(struct upstream *u, struct target *t) {
 }
 
 /* Providers come and go with reloads; a target in use is told by its count of calls. */
-static void forget_idle_targets(struct upstream *u) {
+static void forget_idle_targets(struct curl_transport *u) {
   list_each(node, next, &u->targets) {
     struct target *t = container_of(node, struct target, node);
     if (t->n_live == 0) free_target(u, t);
   }
 }
 
-static struct target *find_target(struct upstream *u, struct span base, struct span path) {
+static struct target *find_target(struct curl_transport *u, struct span base, struct span path) {
   size_t len = base.len + path.len;
   list_each(node, next, &u->targets) {
     struct target *t = container_of(node, struct target, node);
@@ -349,7 +351,7 @@ static struct target *find_target(struct upstream *u, struct span base, struct s
 }
 
 /* Splits the "Name: value\r\n" lines into libcurl's list, whose nodes live in the call. */
-static bool set_fields(struct upstream_call *call) {
+static bool set_fields(struct curl_call *call) {
   const struct upstream_request *req = &call->req;
   static const char fixed[] = "Accept-Encoding: identity\r\nExpect:\r\n";
   size_t len = sizeof fixed - 1 + req->fields[0].len + req->fields[1].len;
@@ -376,7 +378,7 @@ static bool set_fields(struct upstream_call *call) {
   return true;
 }
 
-static void set_body(struct upstream_call *call) {
+static void set_body(struct curl_call *call) {
   const struct upstream_request *req = &call->req;
   CURL *e = call->easy;
   if (!req->is_post) {
@@ -400,16 +402,18 @@ static void set_body(struct upstream_call *call) {
   }
 }
 
-void upstream_start(struct upstream *u, const struct upstream_request *req, struct upstream_call **out) {
+static void start(struct transport *base, const struct upstream_request *req, struct upstream_call **out) {
+  struct curl_transport *u = container_of(base, struct curl_transport, base);
   struct target *t = find_target(u, req->base, req->path);
   struct list *node = list_pop_front(&t->free_calls);
-  struct upstream_call *call;
+  struct curl_call *call;
   if (node) {
-    call = container_of(node, struct upstream_call, node);
+    call = container_of(node, struct curl_call, node);
     u->n_free--;
   } else {
     call = x_calloc(1, sizeof *call);
     list_init(&call->node);
+    call->base.ops = base->ops;
     call->up = u;
     call->target = t;
     buf_init(&call->head, HTTP_RESPONSE_HEAD_MAX);
@@ -425,14 +429,14 @@ void upstream_start(struct upstream *u, const struct upstream_request *req, stru
   u->n_live++;
   t->n_live++;
   list_push_back(&u->starting, &call->node);
-  *out = call;
+  *out = &call->base;
   run(u);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------------- */
 
-static void recycle(struct upstream_call *call) {
-  struct upstream *u = call->up;
+static void recycle(struct curl_call *call) {
+  struct curl_transport *u = call->up;
   list_remove(&call->node);
   if (call->is_added) {
     u->depth++;
@@ -453,7 +457,7 @@ static void recycle(struct upstream_call *call) {
   u->n_free++;
 }
 
-static enum upstream_end end_of(const struct upstream_call *call, CURLcode code) {
+static enum upstream_end end_of(const struct curl_call *call, CURLcode code) {
   if (call->bad_answer) return UPSTREAM_BAD_ANSWER;
   bool has_head = call->phase == PHASE_BODY;
   switch (code) {
@@ -478,12 +482,12 @@ static enum upstream_end end_of(const struct upstream_call *call, CURLcode code)
   }
 }
 
-static void collect(struct upstream *u) {
+static void collect(struct curl_transport *u) {
   CURLMsg *msg;
   int left;
   while ((msg = curl_multi_info_read(u->multi, &left))) {
     if (msg->msg != CURLMSG_DONE) continue;
-    struct upstream_call *call = NULL;
+    struct curl_call *call = NULL;
     CURLcode code = msg->data.result;
     (void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&call);
     if (!call->is_cancelled) {
@@ -499,8 +503,8 @@ static void collect(struct upstream *u) {
   }
 }
 
-static void add(struct upstream_call *call) {
-  struct upstream *u = call->up;
+static void add(struct curl_call *call) {
+  struct curl_transport *u = call->up;
   if (!set_fields(call)) call->bad_answer = "too many request fields";
   set_body(call);
   (void)curl_easy_setopt(call->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)call->req.connect_ms);
@@ -512,7 +516,7 @@ static void add(struct upstream_call *call) {
 }
 
 /* Does all that was put off: cancels, starts, the timeout that is due now, and finished transfers. */
-static void run(struct upstream *u) {
+static void run(struct curl_transport *u) {
   if (u->is_running || u->depth) return;
   u->is_running = true;
   bool again = true;
@@ -520,9 +524,9 @@ static void run(struct upstream *u) {
     again = false;
     struct list *node;
     while ((node = list_pop_front(&u->cancelling)))
-      recycle(container_of(node, struct upstream_call, node));
+      recycle(container_of(node, struct curl_call, node));
     while ((node = list_pop_front(&u->starting))) {
-      add(container_of(node, struct upstream_call, node));
+      add(container_of(node, struct curl_call, node));
       again = true;
     }
     if (u->timeout_now) {
@@ -536,15 +540,17 @@ static void run(struct upstream *u) {
   u->is_running = false;
 }
 
-void upstream_cancel(struct upstream_call *call) {
-  struct upstream *u = call->up;
+static void cancel_call(struct upstream_call *base) {
+  struct curl_call *call = container_of(base, struct curl_call, base);
+  struct curl_transport *u = call->up;
   call->is_cancelled = true;
   list_remove(&call->node); /* not started yet: it never will be */
   list_push_back(&u->cancelling, &call->node);
   run(u);
 }
 
-void upstream_pause(struct upstream_call *call) {
+static void pause_call(struct upstream_call *base) {
+  struct curl_call *call = container_of(base, struct curl_call, base);
   if (call->is_paused) return;
   call->is_paused = true;
   /* From inside on_data the pause takes effect when that returns, see on_body(). */
@@ -554,9 +560,10 @@ void upstream_pause(struct upstream_call *call) {
   call->up->depth--;
 }
 
-void upstream_resume(struct upstream_call *call) {
+static void resume_call(struct upstream_call *base) {
+  struct curl_call *call = container_of(base, struct curl_call, base);
   if (!call->is_paused) return;
-  struct upstream *u = call->up;
+  struct curl_transport *u = call->up;
   call->is_paused = false;
   if (!call->is_added) return;
   u->depth++;
@@ -565,7 +572,8 @@ void upstream_resume(struct upstream_call *call) {
   run(u);
 }
 
-double upstream_connect_ms(struct upstream_call *call) {
+static double connect_ms(struct upstream_call *base) {
+  struct curl_call *call = container_of(base, struct curl_call, base);
   long fresh = 0;
   curl_off_t connect_us = 0, tls_us = 0;
   (void)curl_easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &fresh);
@@ -577,8 +585,14 @@ double upstream_connect_ms(struct upstream_call *call) {
 
 /* ---- the transport -------------------------------------------------------------------------------------------------- */
 
-struct upstream *upstream_curl_new(struct loop *loop, const struct upstream_options *options) {
-  struct upstream *u = x_calloc(1, sizeof *u);
+static void release(struct transport *base);
+
+static const struct transport_ops OPS = {.start = start, .cancel = cancel_call, .pause = pause_call,
+                                         .resume = resume_call, .connect_ms = connect_ms, .release = release};
+
+struct transport *transport_curl_new(struct loop *loop, const struct upstream_options *options) {
+  struct curl_transport *u = x_calloc(1, sizeof *u);
+  u->base.ops = &OPS;
   u->loop = loop;
   u->ca_file = options->ca_file ? x_strdup(options->ca_file) : NULL;
   u->idle_s = options->idle_ms >= 1000 ? (long)(options->idle_ms / 1000) : 1;
@@ -593,10 +607,11 @@ struct upstream *upstream_curl_new(struct loop *loop, const struct upstream_opti
   (void)curl_multi_setopt(u->multi, CURLMOPT_TIMERDATA, u);
   (void)curl_multi_setopt(u->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
   (void)curl_multi_setopt(u->multi, CURLMOPT_MAXCONNECTS, (long)POOL_CONNECTIONS);
-  return u;
+  return &u->base;
 }
 
-void upstream_free(struct upstream *u) {
+static void release(struct transport *base) {
+  struct curl_transport *u = container_of(base, struct curl_transport, base);
   run(u);
   REQUIRE(u->n_live == 0);
   u->is_closing = true;

@@ -1,0 +1,739 @@
+/*
+ * The native transport: HTTP/1.1 over plain TCP with a keep-alive pool per provider. In steady state a call costs one
+ * writev and one read: the head and the body's segments leave together, and the answer is handed over where it was read.
+ *
+ *   call:   RESOLVING ─► CONNECTING ─► SENDING ─► HEAD ─► BODY ─► done          (an idle connection starts at SENDING)
+ *   socket: owned by the transport; lent to one call at a time; idle ones keep reading, so that the provider's close, or
+ *           a byte nobody asked for, takes them out of the pool at once.
+ *
+ * A connection may die at the moment it is used again: when it ends before any byte of the answer, the call is carried
+ * over to a fresh connection, once.
+ */
+#include "net/transport.h"
+#include "wire/chunk.h"
+
+#include <stdlib.h>
+
+#define ADDRESSES_MAX     8
+#define RESOLVED_MS       30000
+#define IDLE_MAX          256
+#define INTERIM_MAX       16
+#define SWEEP_MS          5000
+#define NEXT_ADDRESS_MS   1000 /* an address gets this long while another is left */
+#define FREE_CALLS_MAX    256
+
+enum phase { PHASE_RESOLVING, PHASE_CONNECTING, PHASE_SENDING, PHASE_HEAD, PHASE_BODY };
+
+struct h1_call;
+
+struct origin { /* one scheme://host:port */
+  struct list node;
+  struct h1 *h1;
+  char *base;       /* as in requests: "http://host:port/path" */
+  size_t base_len;
+  char *host, *authority, *path;
+  uint16_t port;
+  struct sockaddr_storage addresses[ADDRESSES_MAX];
+  unsigned n_addresses;
+  uint64_t resolved_at_ms; /* 0: not yet */
+  bool is_literal, is_resolving;
+  uv_getaddrinfo_t request;
+  struct list waiting; /* calls, for the resolver */
+  struct list idle;    /* sockets, the one used last comes first */
+  unsigned n_idle, n_users; /* calls, sockets and a running look-up keep an origin alive */
+};
+
+struct h1 {
+  struct transport base;
+  struct loop *loop;
+  struct list origins;
+  struct list sockets;
+  struct wheel_timer sweep;
+  struct list free_calls;
+  unsigned n_free, n_live;
+  uint32_t idle_ms;
+  struct http_response scratch;
+  bool is_closing, is_released;
+};
+
+struct socket {
+  uv_tcp_t tcp;
+  struct list node;  /* in h1.sockets */
+  struct list idle;  /* in origin.idle */
+  struct h1 *h1;
+  struct origin *origin;
+  struct h1_call *call;
+  uv_connect_t connect;
+  uv_write_t write;
+  uint64_t idle_since_ms;
+  bool is_reused, is_writing, is_reading, is_closing;
+};
+
+struct h1_call {
+  struct upstream_call base;
+  struct list node; /* origin.waiting or h1.free_calls */
+  struct h1 *h1;
+  struct origin *origin;
+  struct socket *socket;
+  struct upstream_request req;
+  struct buf head;   /* of the request; being written, perhaps, until the call ends */
+  struct buf answer_head; /* one that came in pieces */
+  enum phase phase;
+  unsigned next_address, interim;
+  uint64_t began_ms;
+  double connect_ms;
+  bool is_replayed, is_paused, got_byte;
+  enum http_framing framing;
+  uint64_t left;
+  struct chunk_decoder chunk;
+  bool keep_alive;
+  struct wheel_timer clock; /* connecting; also carries failures out of upstream_start() */
+  enum upstream_end end;
+  const char *detail;
+};
+
+static void connect_next(struct h1_call *call);
+static bool read_on(struct socket *s);
+static void use_socket(struct h1_call *call, struct socket *s);
+static void begin(struct h1_call *call, bool fresh);
+
+/* ---- ends --------------------------------------------------------------------------------------------------------- */
+
+/* Sockets and look-ups end on the loop, after release(); the last one takes the transport with it. */
+static void free_when_unused(struct h1 *h) {
+  if (h->is_released && list_is_empty(&h->origins)) free(h);
+}
+
+static void forget_origin(struct origin *o) {
+  struct h1 *h = o->h1;
+  if (--o->n_users) return;
+  list_remove(&o->node);
+  free(o->base);
+  free(o->host);
+  free(o->authority);
+  free(o->path);
+  free(o);
+  free_when_unused(h);
+}
+
+static void on_socket_closed(uv_handle_t *h) {
+  struct socket *s = h->data;
+  list_remove(&s->node);
+  forget_origin(s->origin);
+  free(s);
+}
+
+static void close_socket(struct socket *s) {
+  if (s->is_closing) return;
+  s->is_closing = true;
+  if (s->call) s->call->socket = NULL;
+  s->call = NULL;
+  if (!list_is_empty(&s->idle)) {
+    list_remove(&s->idle);
+    s->origin->n_idle--;
+  }
+  uv_close((uv_handle_t *)&s->tcp, on_socket_closed);
+}
+
+static void recycle(struct h1_call *call) {
+  struct h1 *h = call->h1;
+  loop_timer_stop(h->loop, &call->clock);
+  list_remove(&call->node);
+  forget_origin(call->origin);
+  h->n_live--;
+  buf_release(&call->answer_head);
+  if (call->head.cap > 4096) buf_release(&call->head);
+  if (h->n_free >= FREE_CALLS_MAX || h->is_closing) {
+    buf_release(&call->head);
+    free(call);
+    return;
+  }
+  list_push_front(&h->free_calls, &call->node);
+  h->n_free++;
+}
+
+/* The call is over; the connection was dealt with before. */
+static void finish(struct h1_call *call, enum upstream_end end, const char *detail) {
+  const struct upstream_events *ev = call->req.events;
+  void *user = call->req.user;
+  recycle(call);
+  ev->on_done(user, end, detail);
+}
+
+static void fail(struct h1_call *call, enum upstream_end end, const char *detail) {
+  if (call->socket) close_socket(call->socket);
+  finish(call, end, detail);
+}
+
+static void on_late_failure(struct wheel_timer *t) {
+  struct h1_call *call = container_of(t, struct h1_call, clock);
+  fail(call, call->end, call->detail);
+}
+
+/* From inside upstream_start() no event may come yet. */
+static void fail_later(struct h1_call *call, enum upstream_end end, const char *detail) {
+  call->end = end;
+  call->detail = detail;
+  loop_timer_start(call->h1->loop, &call->clock, on_late_failure, 0);
+}
+
+static void cancel(struct upstream_call *base) {
+  struct h1_call *call = container_of(base, struct h1_call, base);
+  if (call->socket) close_socket(call->socket);
+  recycle(call);
+}
+
+/* The answer is complete: the connection goes back to the pool when nothing speaks against it. */
+static void complete(struct h1_call *call, bool is_clean) {
+  struct socket *s = call->socket;
+  struct h1 *h = call->h1;
+  bool keep = is_clean && call->keep_alive && !s->is_writing && s->origin->n_idle < IDLE_MAX && read_on(s);
+  if (keep) {
+    s->call = NULL;
+    call->socket = NULL;
+    s->idle_since_ms = loop_now_ms(h->loop);
+    list_push_front(&s->origin->idle, &s->idle);
+    s->origin->n_idle++;
+  } else {
+    close_socket(s);
+  }
+  finish(call, UPSTREAM_OK, "");
+}
+
+/* The connection ended. */
+static void lost(struct h1_call *call, const char *why) {
+  struct socket *s = call->socket;
+  bool may_replay = s->is_reused && !call->got_byte && !call->is_replayed;
+  close_socket(s);
+  if (may_replay) {
+    call->is_replayed = true;
+    begin(call, true);
+  } else if (call->phase == PHASE_BODY) {
+    finish(call, UPSTREAM_CUT, why);
+  } else {
+    finish(call, UPSTREAM_NO_ANSWER, why);
+  }
+}
+
+/* ---- the answer ---------------------------------------------------------------------------------------------------- */
+
+/* Length of the head at the front of data; 0: incomplete, -1: a line that does not end in CRLF. */
+static long find_head_end(const char *data, size_t len, size_t from) {
+  const char *at = data + from, *end = data + len;
+  while (at < end && (at = memchr(at, '\n', (size_t)(end - at)))) {
+    if (at == data || at[-1] != '\r') return -1;
+    if (at - data >= 3 && at[-2] == '\n') return (long)(at - data) + 1;
+    at++;
+  }
+  return 0;
+}
+
+/* Takes a complete head. False: the call is over (or has a new connection). */
+static bool take_head(struct h1_call *call, const char *data, size_t len) {
+  struct http_response *head = &call->h1->scratch;
+  const char *wrong = http_response_parse(head, data, len, false);
+  if (!wrong && head->status == 101) wrong = "it switches protocols";
+  if (!wrong && head->status < 200 && ++call->interim > INTERIM_MAX) wrong = "too many interim answers";
+  if (wrong) {
+    fail(call, UPSTREAM_BAD_ANSWER, wrong);
+    return false;
+  }
+  if (head->status < 200) return true;
+  call->phase = PHASE_BODY;
+  call->framing = head->framing;
+  call->left = head->framing == HTTP_LENGTH ? head->content_length : 0;
+  call->keep_alive = head->keep_alive && head->framing != HTTP_UNTIL_CLOSE;
+  if (head->framing == HTTP_CHUNKED) chunk_decoder_init(&call->chunk);
+  struct socket *s = call->socket;
+  call->req.events->on_head(call->req.user, head);
+  return s->call == call;
+}
+
+/* Takes body bytes; returns how many. The call may be over afterwards: s->call tells. */
+static size_t take_body(struct h1_call *call, struct socket *s, const char *data, size_t len) {
+  const struct upstream_events *ev = call->req.events;
+  void *user = call->req.user;
+  size_t used = 0;
+  while (used < len) {
+    struct span piece = SPAN_NONE;
+    if (call->framing == HTTP_CHUNKED) {
+      size_t n = 0;
+      enum chunk_result r = chunk_decode(&call->chunk, &n, &piece, data + used, len - used);
+      used += n;
+      if (r == CHUNK_BAD) {
+        fail(call, UPSTREAM_CUT, chunk_fault(&call->chunk));
+        return len;
+      }
+      if (r == CHUNK_END) {
+        complete(call, used == len);
+        return used;
+      }
+      if (piece.len == 0) return used;
+    } else {
+      size_t take = len - used;
+      if (call->framing == HTTP_LENGTH && take > call->left) take = (size_t)call->left;
+      piece = span_make(data + used, take);
+      used += take;
+      call->left -= call->framing == HTTP_LENGTH ? take : 0;
+    }
+    ev->on_data(user, piece.ptr, piece.len);
+    if (s->call != call) return len;
+    if (call->framing == HTTP_LENGTH && call->left == 0) {
+      complete(call, used == len);
+      return used;
+    }
+  }
+  return used;
+}
+
+static bool has_no_body(const struct h1_call *call) {
+  return call->framing == HTTP_NO_BODY || (call->framing == HTTP_LENGTH && call->left == 0);
+}
+
+/* Heads (interim ones included) and what follows them. */
+static void take_bytes(struct h1_call *call, struct socket *s, const char *data, size_t len) {
+  call->got_byte = true;
+  while (len && call->phase != PHASE_BODY) {
+    bool is_split = call->phase == PHASE_HEAD && call->answer_head.len;
+    size_t from = 0, before = is_split ? call->answer_head.len : 0;
+    if (is_split) {
+      from = before > 3 ? before - 3 : 0;
+      if (before + len > HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES || buf_append(&call->answer_head, data, len)) {
+        fail(call, UPSTREAM_BAD_ANSWER, "its head is too large");
+        return;
+      }
+    }
+    const char *text = is_split ? call->answer_head.data : data;
+    size_t have = is_split ? call->answer_head.len : len;
+    long end = find_head_end(text, have, from);
+    if (end < 0) {
+      fail(call, UPSTREAM_BAD_ANSWER, "a line does not end in CRLF");
+      return;
+    }
+    if ((end == 0 && have > HTTP_RESPONSE_HEAD_MAX) || end > HTTP_RESPONSE_HEAD_MAX) {
+      fail(call, UPSTREAM_BAD_ANSWER, "its head is too large");
+      return;
+    }
+    if (end == 0) {
+      if (!is_split) {
+        call->phase = PHASE_HEAD;
+        buf_clear(&call->answer_head);
+        if (buf_append(&call->answer_head, data, len)) fail(call, UPSTREAM_BAD_ANSWER, "its head is too large");
+      }
+      return;
+    }
+    if (!take_head(call, text, (size_t)end)) return;
+    size_t used = (size_t)end - before;
+    data += used;
+    len -= used;
+    buf_clear(&call->answer_head);
+  }
+  if (call->phase != PHASE_BODY) return;
+  if (has_no_body(call)) {
+    complete(call, len == 0);
+    return;
+  }
+  (void)take_body(call, s, data, len);
+}
+
+static void lend_buffer(uv_handle_t *h, size_t suggested, uv_buf_t *out) {
+  (void)suggested;
+  struct loop *l = ((struct socket *)h->data)->h1->loop;
+  bool is_free = !l->read_buf_is_lent;
+  l->read_buf_is_lent = true;
+  *out = is_free ? uv_buf_init(l->read_buf, LOOP_READ_BYTES) : uv_buf_init(NULL, 0);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+  struct socket *s = stream->data;
+  struct loop *l = s->h1->loop;
+  struct h1_call *call = s->call;
+  if (n > 0 && call) {
+    take_bytes(call, s, buf->base, (size_t)n);
+  } else if (n < 0 && call) {
+    if (call->phase == PHASE_BODY && call->framing == HTTP_UNTIL_CLOSE && n == UV_EOF) complete(call, false);
+    else lost(call, n == UV_EOF ? "the connection was closed" : uv_strerror((int)n));
+  } else if (n != 0 && n != UV_ENOBUFS) {
+    close_socket(s); /* idle: closed by the provider, or bytes that nobody asked for */
+  }
+  if (buf->base) l->read_buf_is_lent = false;
+}
+
+static bool read_on(struct socket *s) {
+  if (s->is_reading) return true;
+  s->is_reading = uv_read_start((uv_stream_t *)&s->tcp, lend_buffer, on_read) == 0;
+  return s->is_reading;
+}
+
+static void pause_call(struct upstream_call *base) {
+  struct h1_call *call = container_of(base, struct h1_call, base);
+  call->is_paused = true;
+  if (!call->socket || !call->socket->is_reading) return;
+  (void)uv_read_stop((uv_stream_t *)&call->socket->tcp);
+  call->socket->is_reading = false;
+}
+
+static void resume_call(struct upstream_call *base) {
+  struct h1_call *call = container_of(base, struct h1_call, base);
+  call->is_paused = false;
+  if (call->socket && call->phase >= PHASE_SENDING && !read_on(call->socket)) fail_later(call, UPSTREAM_CUT, "cannot read on");
+}
+
+/* ---- the request --------------------------------------------------------------------------------------------------- */
+
+static void on_written(uv_write_t *w, int status) {
+  struct socket *s = w->data;
+  s->is_writing = false;
+  /* A failed write shows when reading: an early answer may still be there. */
+  (void)status;
+}
+
+static void put_head(struct h1_call *call) {
+  const struct upstream_request *req = &call->req;
+  struct buf *b = &call->head;
+  size_t body = 0;
+  for (unsigned i = 0; i < req->n_body; i++)
+    body += req->body[i].len;
+  buf_clear(b);
+  buf_put_str(b, req->is_post ? "POST " : "GET ");
+  buf_put_str(b, call->origin->path);
+  buf_put_span(b, req->path);
+  buf_put_str(b, " HTTP/1.1\r\nHost: ");
+  buf_put_str(b, call->origin->authority);
+  buf_put_str(b, "\r\nAccept-Encoding: identity\r\n");
+  buf_put_span(b, req->fields[0]);
+  buf_put_span(b, req->fields[1]);
+  if (req->is_post) http_put_field_u64(b, "Content-Length", body);
+  buf_put_str(b, "\r\n");
+}
+
+/* False: the connection is of no use. */
+static bool send_request(struct h1_call *call, struct socket *s) {
+  const struct upstream_request *req = &call->req;
+  uv_buf_t bufs[UPSTREAM_SEGMENTS_MAX + 1];
+  unsigned n = 0;
+  put_head(call);
+  bufs[n++] = uv_buf_init(call->head.data, (unsigned)call->head.len);
+  for (unsigned i = 0; i < req->n_body; i++)
+    if (req->body[i].len) bufs[n++] = uv_buf_init((char *)req->body[i].ptr, (unsigned)req->body[i].len);
+  call->phase = PHASE_SENDING;
+  int r = uv_try_write((uv_stream_t *)&s->tcp, bufs, n);
+  if (r < 0 && r != UV_EAGAIN) return false;
+  size_t sent = r > 0 ? (size_t)r : 0;
+  unsigned first = 0;
+  while (first < n && sent >= bufs[first].len)
+    sent -= bufs[first++].len;
+  if (first == n) return true;
+  bufs[first].base += sent;
+  bufs[first].len -= sent;
+  s->write.data = s;
+  s->is_writing = uv_write(&s->write, (uv_stream_t *)&s->tcp, bufs + first, n - first, on_written) == 0;
+  return s->is_writing;
+}
+
+static void use_socket(struct h1_call *call, struct socket *s) {
+  s->call = call;
+  call->socket = s;
+  if (read_on(s) && send_request(call, s)) return;
+  bool was_reused = s->is_reused;
+  close_socket(s);
+  if (was_reused && !call->is_replayed) {
+    call->is_replayed = true;
+    begin(call, true);
+  } else {
+    fail_later(call, UPSTREAM_NO_ANSWER, "the request could not be written");
+  }
+}
+
+/* ---- connecting ------------------------------------------------------------------------------------------------------ */
+
+static void on_connected(uv_connect_t *c, int status) {
+  struct socket *s = c->data;
+  struct h1_call *call = s->call;
+  if (!call) { /* cancelled, or its time was over */
+    close_socket(s);
+    return;
+  }
+  if (status < 0) {
+    close_socket(s);
+    call->end = UPSTREAM_CONNECT;
+    call->detail = uv_strerror(status);
+    connect_next(call);
+    return;
+  }
+  loop_timer_stop(call->h1->loop, &call->clock);
+  call->connect_ms = (double)(loop_now_ms(call->h1->loop) - call->began_ms);
+  (void)uv_tcp_nodelay(&s->tcp, 1);
+  use_socket(call, s);
+}
+
+static void on_connect_timeout(struct wheel_timer *t) {
+  struct h1_call *call = container_of(t, struct h1_call, clock);
+  if (call->socket) close_socket(call->socket);
+  call->end = UPSTREAM_CONNECT_TIMEOUT;
+  call->detail = "no connection in time";
+  connect_next(call);
+}
+
+static void connect_next(struct h1_call *call) {
+  struct origin *o = call->origin;
+  struct h1 *h = call->h1;
+  uint64_t passed = loop_now_ms(h->loop) - call->began_ms;
+  bool is_over = passed >= call->req.connect_ms;
+  while (!is_over && call->next_address < o->n_addresses) {
+    const struct sockaddr *a = (const struct sockaddr *)&o->addresses[call->next_address++];
+    struct socket *s = x_calloc(1, sizeof *s);
+    s->h1 = h;
+    s->origin = o;
+    list_init(&s->idle);
+    if (uv_tcp_init(&h->loop->uv, &s->tcp)) {
+      free(s);
+      continue;
+    }
+    s->tcp.data = s;
+    o->n_users++;
+    list_push_back(&h->sockets, &s->node);
+    s->call = call;
+    call->socket = s;
+    s->connect.data = s;
+    int err = uv_tcp_connect(&s->connect, &s->tcp, a, on_connected);
+    if (err) {
+      close_socket(s);
+      call->end = UPSTREAM_CONNECT;
+      call->detail = uv_strerror(err);
+      continue;
+    }
+    call->phase = PHASE_CONNECTING;
+    uint64_t limit = call->req.connect_ms - passed;
+    if (call->next_address < o->n_addresses && limit > NEXT_ADDRESS_MS) limit = NEXT_ADDRESS_MS;
+    loop_timer_start(h->loop, &call->clock, on_connect_timeout, limit);
+    return;
+  }
+  fail_later(call, call->end, call->detail);
+}
+
+/* Even and odd families in turn, the resolver's first choice first (RFC 8305, 4, without the parallel attempts). */
+static void take_addresses(struct origin *o, const struct addrinfo *list) {
+  const struct addrinfo *all[32];
+  unsigned n = 0;
+  for (const struct addrinfo *a = list; a && n < ARRAY_LEN(all); a = a->ai_next)
+    if (a->ai_family == AF_INET || a->ai_family == AF_INET6) all[n++] = a;
+  o->n_addresses = 0;
+  int family = n ? all[0]->ai_family : 0;
+  for (unsigned taken = 0; taken < n && o->n_addresses < ADDRESSES_MAX; taken++) {
+    unsigned pick = n;
+    for (unsigned i = 0; i < n; i++) {
+      if (!all[i]) continue;
+      if (all[i]->ai_family == family) {
+        pick = i;
+        break;
+      }
+      if (pick == n) pick = i;
+    }
+    if (pick == n) break;
+    memcpy(&o->addresses[o->n_addresses++], all[pick]->ai_addr, all[pick]->ai_addrlen);
+    family = all[pick]->ai_family == AF_INET ? AF_INET6 : AF_INET;
+    all[pick] = NULL;
+  }
+}
+
+static void on_resolved(uv_getaddrinfo_t *r, int status, struct addrinfo *list) {
+  struct origin *o = r->data;
+  o->is_resolving = false;
+  if (status == 0) {
+    take_addresses(o, list);
+    o->resolved_at_ms = loop_now_ms(o->h1->loop);
+  }
+  uv_freeaddrinfo(list);
+  struct list *node;
+  struct list ready;
+  list_init(&ready);
+  while ((node = list_pop_front(&o->waiting)))
+    list_push_back(&ready, node);
+  while ((node = list_pop_front(&ready))) {
+    struct h1_call *call = container_of(node, struct h1_call, node);
+    loop_timer_stop(o->h1->loop, &call->clock);
+    if (status == 0 && o->n_addresses) connect_next(call);
+    else finish(call, UPSTREAM_DNS, status ? uv_strerror(status) : "the name has no address");
+  }
+  forget_origin(o);
+}
+
+static void on_resolve_timeout(struct wheel_timer *t) {
+  struct h1_call *call = container_of(t, struct h1_call, clock);
+  list_remove(&call->node);
+  finish(call, UPSTREAM_DNS, "the name was not resolved in time");
+}
+
+static void resolve(struct h1_call *call) {
+  struct origin *o = call->origin;
+  call->phase = PHASE_RESOLVING;
+  if (!o->is_resolving) {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    char service[8];
+    (void)snprintf(service, sizeof service, "%u", o->port);
+    o->request.data = o;
+    int err = uv_getaddrinfo(&o->h1->loop->uv, &o->request, on_resolved, o->host, service, &hints);
+    if (err) {
+      fail_later(call, UPSTREAM_DNS, uv_strerror(err));
+      return;
+    }
+    o->is_resolving = true;
+    o->n_users++;
+  }
+  list_push_back(&o->waiting, &call->node);
+  loop_timer_start(o->h1->loop, &call->clock, on_resolve_timeout, call->req.connect_ms);
+}
+
+static struct socket *take_idle(struct origin *o) {
+  struct list *node = list_pop_front(&o->idle);
+  if (!node) return NULL;
+  o->n_idle--;
+  struct socket *s = container_of(node, struct socket, idle);
+  s->is_reused = true;
+  return s;
+}
+
+static void begin(struct h1_call *call, bool fresh) {
+  struct origin *o = call->origin;
+  struct h1 *h = call->h1;
+  call->got_byte = false;
+  call->interim = 0;
+  call->next_address = 0;
+  call->began_ms = loop_now_ms(h->loop);
+  call->end = UPSTREAM_CONNECT;
+  call->detail = "no address";
+  struct socket *s = fresh ? NULL : take_idle(o);
+  if (s) {
+    use_socket(call, s);
+    return;
+  }
+  bool is_known = o->is_literal || (o->resolved_at_ms && call->began_ms - o->resolved_at_ms < RESOLVED_MS);
+  if (is_known) connect_next(call);
+  else resolve(call);
+}
+
+/* ---- origins, the transport -------------------------------------------------------------------------------------------- */
+
+/* `base` was checked when the configuration was loaded: http://authority/path. */
+static struct origin *new_origin(struct h1 *h, struct span base) {
+  struct origin *o = x_calloc(1, sizeof *o);
+  o->h1 = h;
+  o->base = x_strndup(base.ptr, base.len);
+  o->base_len = base.len;
+  const char *authority = o->base + strlen("http://");
+  size_t len = strcspn(authority, "/");
+  o->authority = x_strndup(authority, len);
+  o->path = x_strdup(authority + len);
+  const char *colon = NULL;
+  if (o->authority[0] == '[') {
+    char *end = strchr(o->authority, ']');
+    REQUIRE(end != NULL);
+    o->host = x_strndup(o->authority + 1, (size_t)(end - o->authority) - 1);
+    colon = end[1] == ':' ? end + 1 : NULL;
+  } else {
+    colon = strchr(o->authority, ':');
+    o->host = x_strndup(o->authority, colon ? (size_t)(colon - o->authority) : len);
+  }
+  o->port = colon ? (uint16_t)strtoul(colon + 1, NULL, 10) : 80;
+  struct sockaddr_in *v4 = (struct sockaddr_in *)&o->addresses[0];
+  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&o->addresses[0];
+  o->is_literal = uv_ip4_addr(o->host, o->port, v4) == 0 || uv_ip6_addr(o->host, o->port, v6) == 0;
+  o->n_addresses = o->is_literal;
+  list_init(&o->waiting);
+  list_init(&o->idle);
+  list_push_front(&h->origins, &o->node);
+  o->n_users = 1; /* the list's own */
+  return o;
+}
+
+static struct origin *find_origin(struct h1 *h, struct span base) {
+  list_each(node, next, &h->origins) {
+    struct origin *o = container_of(node, struct origin, node);
+    if (o->base_len == base.len && memcmp(o->base, base.ptr, base.len) == 0) return o;
+  }
+  return new_origin(h, base);
+}
+
+static void start(struct transport *base, const struct upstream_request *req, struct upstream_call **out) {
+  struct h1 *h = container_of(base, struct h1, base);
+  struct list *node = list_pop_front(&h->free_calls);
+  struct h1_call *call;
+  if (node) {
+    call = container_of(node, struct h1_call, node);
+    h->n_free--;
+  } else {
+    call = x_calloc(1, sizeof *call);
+    call->base.ops = h->base.ops;
+    call->h1 = h;
+    list_init(&call->node);
+    buf_init(&call->head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES);
+    buf_init(&call->answer_head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES);
+  }
+  call->origin = find_origin(h, req->base);
+  call->origin->n_users++;
+  call->req = *req;
+  call->socket = NULL;
+  call->connect_ms = 0;
+  call->is_replayed = call->is_paused = false;
+  h->n_live++;
+  *out = &call->base;
+  begin(call, false);
+}
+
+static double connect_ms(struct upstream_call *base) {
+  return container_of(base, struct h1_call, base)->connect_ms;
+}
+
+static void on_sweep(struct wheel_timer *t) {
+  struct h1 *h = container_of(t, struct h1, sweep);
+  uint64_t now = loop_now_ms(h->loop);
+  list_each(node, next, &h->origins) {
+    struct origin *o = container_of(node, struct origin, node);
+    while (!list_is_empty(&o->idle)) {
+      struct socket *oldest = container_of(o->idle.prev, struct socket, idle);
+      if (now - oldest->idle_since_ms < h->idle_ms) break;
+      close_socket(oldest);
+    }
+  }
+  loop_timer_start(h->loop, t, on_sweep, SWEEP_MS);
+}
+
+static void release(struct transport *base) {
+  struct h1 *h = container_of(base, struct h1, base);
+  REQUIRE(h->n_live == 0);
+  h->is_closing = true;
+  loop_timer_stop(h->loop, &h->sweep);
+  list_each(socket_node, next_socket, &h->sockets) {
+    close_socket(container_of(socket_node, struct socket, node));
+  }
+  struct list *node;
+  while ((node = list_pop_front(&h->free_calls))) {
+    struct h1_call *call = container_of(node, struct h1_call, node);
+    buf_release(&call->head);
+    buf_release(&call->answer_head);
+    free(call);
+  }
+  list_each(origin_node, next_origin, &h->origins) {
+    struct origin *o = container_of(origin_node, struct origin, node);
+    if (o->is_resolving) (void)uv_cancel((uv_req_t *)&o->request);
+    forget_origin(o);
+  }
+  h->is_released = true;
+  free_when_unused(h);
+}
+
+static const struct transport_ops OPS = {.start = start, .cancel = cancel, .pause = pause_call, .resume = resume_call,
+                                         .connect_ms = connect_ms, .release = release};
+
+struct transport *transport_h1_new(struct loop *loop, const struct upstream_options *options) {
+  struct h1 *h = x_calloc(1, sizeof *h);
+  h->base.ops = &OPS;
+  h->loop = loop;
+  h->idle_ms = options->idle_ms;
+  list_init(&h->origins);
+  list_init(&h->sockets);
+  list_init(&h->free_calls);
+  loop_timer_start(loop, &h->sweep, on_sweep, SWEEP_MS);
+  return &h->base;
+}
