@@ -46,7 +46,9 @@ static void print_lines(FILE *out, const char *prefix, struct span text) {
   }
 }
 
-/* ---- plans ---------------------------------------------------------------------------------------------------------------- */
+/* ---- plans
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 /* A plan that loads and whose strategy loads, or NULL with the problems in the report. */
 static struct plan *load_plan(struct settings_report *report, const struct options *o, struct span text,
@@ -90,7 +92,9 @@ static void take_plan(struct control *c, struct plan *plan) {
   note_status(c, NULL);
 }
 
-/* ---- reload --------------------------------------------------------------------------------------------------------------- */
+/* ---- reload
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 static void warn_of_fixed(const struct settings *was, const struct settings *is) {
   if (strcmp(was->host, is->host) != 0 || was->port != is->port)
@@ -168,7 +172,8 @@ static void ask_probe(struct shared *s, struct provider *p) {
   loop_post(s->control, &w->message);
 }
 
-/* ---- signals, stopping ---------------------------------------------------------------------------------------------------- */
+/* ---- signals, stopping
+ * ---------------------------------------------------------------------------------------------------- */
 
 struct joiner {
   struct loop_message message;
@@ -230,7 +235,9 @@ static void on_sweep(struct wheel_timer *t) {
   loop_timer_start(&c->loop, t, on_sweep, SWEEP_MS);
 }
 
-/* ---- start ---------------------------------------------------------------------------------------------------------------- */
+/* ---- start
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_loopback_host(const char *host) {
   return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
@@ -255,9 +262,11 @@ static void greet(const struct control *c) {
   }
   bool is_open = !s->client_keys || !*s->client_keys;
   if (is_open && !is_loopback_host(s->host))
-    log_warn("anybody who reaches %s:%u may use these providers: set clientKeys, or host = \"127.0.0.1\"", s->host, c->port);
+    log_warn("anybody who reaches %s:%u may use these providers: set clientKeys, or host = \"127.0.0.1\"",
+             s->host, c->port);
   bool needs_brackets = strchr(s->host, ':') != NULL;
-  printf("listening on http://%s%s%s:%u\n", needs_brackets ? "[" : "", s->host, needs_brackets ? "]" : "", c->port);
+  printf("listening on http://%s%s%s:%u\n", needs_brackets ? "[" : "", s->host, needs_brackets ? "]" : "",
+         c->port);
   (void)fflush(stdout);
 }
 
@@ -320,8 +329,9 @@ static bool port_is_free(const struct settings *s) {
   const char *why = NULL;
   int fd = listener_bind(s->host, &port, false, &why);
   if (fd < 0) {
-    (void)fprintf(stderr, "moongate: cannot listen on %s:%u: %s; another program may be using the port (try --port)\n",
-                  s->host, s->port, why);
+    (void)fprintf(
+        stderr, "moongate: cannot listen on %s:%u: %s; another program may be using the port (try --port)\n",
+        s->host, s->port, why);
     return false;
   }
   (void)close(fd);
@@ -341,7 +351,9 @@ static void run_loop(struct control *c) {
     c->signals[i].data = c;
     (void)uv_signal_start(&c->signals[i], on_signal, numbers[i]);
   }
-  struct upstream_options up = {.ca_file = c->plan->settings.tls_ca, .idle_ms = 55000, .is_curl_only = strcmp(c->plan->settings.upstream, "curl") == 0};
+  struct upstream_options up = {.ca_file = c->plan->settings.tls_ca,
+                                .idle_ms = 55000,
+                                .is_curl_only = strcmp(c->plan->settings.upstream, "curl") == 0};
   c->upstream = upstream_new(&c->loop, &up);
   prober_init(&c->prober, &c->loop, c->upstream);
   c->prober.on_first_round = on_first_round;
@@ -382,7 +394,8 @@ int control_run(const struct options *o, struct span text) {
   (void)redact_apply(&report.problems);
   print_lines(stderr, "moongate: ", buf_span(&report.problems));
   if (!plan) {
-    (void)fprintf(stderr, "moongate: not started: %u problem%s\n", report.n_problems, report.n_problems == 1 ? "" : "s");
+    (void)fprintf(stderr, "moongate: not started: %u problem%s\n", report.n_problems,
+                  report.n_problems == 1 ? "" : "s");
     settings_report_release(&report);
     registry_free(c.registry);
     redact_forget_all();
@@ -396,7 +409,8 @@ int control_run(const struct options *o, struct span text) {
   c.workers = x_calloc(c.n_workers, sizeof *c.workers);
   int code = loop_init(&c.loop);
   REQUIRE(code == 0);
-  c.shared.sessions = session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
+  c.shared.sessions =
+      session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
   c.shared.control = &c.loop;
   c.shared.control_context = &c;
   c.shared.ask_reload = ask_reload;
@@ -425,7 +439,8 @@ int control_check(const struct options *o) {
   print_lines(stderr, "warning: ", buf_span(&report.warnings));
   int code = 1;
   if (plan) {
-    printf("%s: fine: strategy %s over %u providers\n", o->config ? o->config : "defaults", plan->strategy_name, plan->n_entries);
+    printf("%s: fine: strategy %s over %u providers\n", o->config ? o->config : "defaults",
+           plan->strategy_name, plan->n_entries);
     plan_unref(&plan);
     code = 0;
   } else {
@@ -443,8 +458,14 @@ int control_check_strategy(const char *file) {
   settings_report_init(&report);
   /* One made-up provider, so that the configuration around the strategy is complete. */
   static const char *const providers[] = {"http://127.0.0.1:9/v1"};
-  struct options o = {.overrides = {.port = -1, .max_retries = -1, .health_interval_ms = -1, .session_timeout_ms = -1,
-                                    .workers = -1, .strategy = file, .providers = providers, .n_providers = 1}};
+  struct options o = {.overrides = {.port = -1,
+                                    .max_retries = -1,
+                                    .health_interval_ms = -1,
+                                    .session_timeout_ms = -1,
+                                    .workers = -1,
+                                    .strategy = file,
+                                    .providers = providers,
+                                    .n_providers = 1}};
   struct plan *plan = load_plan(&report, &o, SPAN_NONE, registry);
   print_lines(stderr, "", buf_span(&report.problems));
   int code = plan ? 0 : 1;

@@ -6,7 +6,8 @@
 
 #include "daemon/options.h"
 
-/* Serves until a signal ends it. `text` (may be empty) is used in place of the file o->config. Returns the exit code. */
+/* Serves until a signal ends it. `text` (may be empty) is used in place of the file o->config. Returns the
+ * exit code. */
 int control_run(const struct options *o, struct span text);
 /* `check`: everything a start would do short of listening; prints every problem. Returns the exit code. */
 int control_check(const struct options *o);

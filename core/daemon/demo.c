@@ -65,18 +65,19 @@ static void print_hints(const struct options *o) {
   int port = o->overrides.port > 0 ? o->overrides.port : 3000;
   bool colour = isatty(STDOUT_FILENO);
   const char *bold = colour ? "\x1b[1m" : "", *plain = colour ? "\x1b[0m" : "";
-  printf("%sMoongate demo%s: three simulated providers (luna, selene, diana) behind one endpoint.\n"
-         "\n"
-         "Try, in another terminal:\n"
-         "  curl http://127.0.0.1:%d/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-         "    -d '{\"model\":\"moon\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n"
-         "  curl -N …the same with \"stream\":true in the body\n"
-         "  curl http://127.0.0.1:%d/health\n"
-         "  curl http://127.0.0.1:%d/admin/providers\n"
-         "  curl -X POST http://127.0.0.1:%d/admin/providers/luna/drain\n"
-         "\n"
-         "The configuration is examples/demo.lua; the strategies are in strategies/. Ctrl-C ends the demo.\n\n",
-         bold, plain, port, port, port, port);
+  printf(
+      "%sMoongate demo%s: three simulated providers (luna, selene, diana) behind one endpoint.\n"
+      "\n"
+      "Try, in another terminal:\n"
+      "  curl http://127.0.0.1:%d/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+      "    -d '{\"model\":\"moon\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n"
+      "  curl -N …the same with \"stream\":true in the body\n"
+      "  curl http://127.0.0.1:%d/health\n"
+      "  curl http://127.0.0.1:%d/admin/providers\n"
+      "  curl -X POST http://127.0.0.1:%d/admin/providers/luna/drain\n"
+      "\n"
+      "The configuration is examples/demo.lua; the strategies are in strategies/. Ctrl-C ends the demo.\n\n",
+      bold, plain, port, port, port, port);
   (void)fflush(stdout);
 }
 

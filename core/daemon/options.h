@@ -42,9 +42,9 @@ struct sim_options {
 /* overrides.providers points into provider_list: never copied. */
 struct options {
   enum command command; /* version, help and completion print and never get here: OPTIONS_DONE */
-  const char *config; /* run, check: path or NULL */
-  const char *file;   /* strategy check: FILE */
-  const char *topic;  /* help: COMMAND or NULL */
+  const char *config;   /* run, check: path or NULL */
+  const char *file;     /* strategy check: FILE */
+  const char *topic;    /* help: COMMAND or NULL */
   struct settings_overrides overrides;
   const char *provider_list[256];
   struct sim_options sim;

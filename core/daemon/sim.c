@@ -35,8 +35,13 @@ struct asked {
 };
 
 struct sim_options sim_defaults(void) {
-  return (struct sim_options){.host = "127.0.0.1", .name = "sim", .model = "sim-model", .tokens = 24, .status = 500,
-                              .res_key = true, .seed = 1};
+  return (struct sim_options){.host = "127.0.0.1",
+                              .name = "sim",
+                              .model = "sim-model",
+                              .tokens = 24,
+                              .status = 500,
+                              .res_key = true,
+                              .seed = 1};
 }
 
 static void forget(struct asked *q) {
@@ -46,8 +51,9 @@ static void forget(struct asked *q) {
   free(q);
 }
 
-static const char *const WORDS[] = {"The",   "moon", " gate", " is",     " open",  " and",    " every",  " request",
-                                    " finds", " its",  " way",  " across", " quiet", " water", ",",       " again"};
+static const char *const WORDS[] = {"The",    "moon",     " gate",  " is",   " open", " and",
+                                    " every", " request", " finds", " its",  " way",  " across",
+                                    " quiet", " water",   ",",      " again"};
 
 static const char *word(unsigned i) {
   return WORDS[i % ARRAY_LEN(WORDS)];
@@ -173,9 +179,12 @@ static void answer_chat(struct asked *q) {
   answer(q, 200);
 }
 
-/* ---- streams ------------------------------------------------------------------------------------------------------------ */
+/* ---- streams
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
-static void put_event(struct buf *out, const struct asked *q, const char *content, const char *finish, bool usage) {
+static void put_event(struct buf *out, const struct asked *q, const char *content, const char *finish,
+                      bool usage) {
   struct json_writer w;
   buf_put_str(out, "data: ");
   json_begin(&w, out);
@@ -278,7 +287,8 @@ static void on_latency_over(struct wheel_timer *t) {
     begin_stream(q);
   } else if (q->will_cut) {
     struct conn *c = q->reply.conn;
-    static const char half[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4096\r\n\r\n{\"id\":\"cut";
+    static const char half[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4096\r\n\r\n{\"id\":\"cut";
     uv_buf_t b = uv_buf_init((char *)half, sizeof half - 1);
     (void)conn_send(c, &b, 1);
     forget(q);
@@ -288,7 +298,9 @@ static void on_latency_over(struct wheel_timer *t) {
   }
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------------------------- */
+/* ---- requests
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static bool happens(struct sim *s, double rate) {
   return rate > 0 && rng_double(&s->flow.rng) < rate;
@@ -309,7 +321,8 @@ static void on_request(struct conn *c, const struct http_request *req) {
   buf_init(&q->body, SIM_BODY_MAX);
   list_push_back(&s->asked, &q->node);
   c->user = q;
-  (void)snprintf(q->id, sizeof q->id, "chatcmpl-%.24s-%016llx", s->options.name, (unsigned long long)rng_u64(&s->flow.rng));
+  (void)snprintf(q->id, sizeof q->id, "chatcmpl-%.24s-%016llx", s->options.name,
+                 (unsigned long long)rng_u64(&s->flow.rng));
   if (!has_key(s, req)) {
     refuse(q, 401, "This provider wants another key");
     return;
@@ -353,8 +366,10 @@ static void on_body_end(struct conn *c) {
   q->will_fail = happens(s, s->options.error_rate);
   q->will_cut = happens(s, s->options.truncate_rate);
   if (happens(s, s->options.hang_rate)) return;
-  if (s->options.latency_ms) loop_timer_start(s->flow.loop, &q->timer, on_latency_over, s->options.latency_ms);
-  else on_latency_over(&q->timer);
+  if (s->options.latency_ms)
+    loop_timer_start(s->flow.loop, &q->timer, on_latency_over, s->options.latency_ms);
+  else
+    on_latency_over(&q->timer);
 }
 
 static void on_fault(struct conn *c, const struct http_fault *fault) {
@@ -374,10 +389,16 @@ static void on_drained(struct conn *c) {
   (void)c; /* streams look at the pending bytes by their timer */
 }
 
-static const struct conn_ops OPS = {.on_request = on_request, .on_body = on_body, .on_body_end = on_body_end,
-                                    .on_fault = on_fault, .on_drained = on_drained, .on_gone = on_gone};
+static const struct conn_ops OPS = {.on_request = on_request,
+                                    .on_body = on_body,
+                                    .on_body_end = on_body_end,
+                                    .on_fault = on_fault,
+                                    .on_drained = on_drained,
+                                    .on_gone = on_gone};
 
-/* ---- life ----------------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
 struct sim *sim_open(struct loop *loop, const struct sim_options *o, char err[256]) {
   uint16_t port = (uint16_t)o->port;
@@ -395,8 +416,12 @@ struct sim *sim_open(struct loop *loop, const struct sim_options *o, char err[25
   rng_seed(&s->flow.rng, o->seed);
   buf_init(&s->flow.head, 65536);
   buf_init(&s->flow.text, SIM_BODY_MAX);
-  struct conn_limits limits = {.head_ms = 30000, .idle_ms = 600000, .write_ms = 600000, .body_rate_bytes = 1,
-                               .body_window_ms = 60000};
+  struct conn_limits limits = {.head_ms = 30000,
+                               .idle_ms = 600000,
+                               .write_ms = 600000,
+                               .body_rate_bytes = 1,
+                               .body_window_ms = 60000,
+                               .body_ms = 3600000};
   conn_server_init(&s->flow.server, loop, &OPS, s, &limits);
   if (listener_open(&s->listener, &s->flow.server, fd)) {
     (void)snprintf(err, 256, "cannot listen on %s:%d", o->host, o->port);

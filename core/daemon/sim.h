@@ -1,7 +1,7 @@
 /*
- * sim: a simulated OpenAI-compatible provider, for the demo, for trying things, and for tests and load: plausible
- * answers, streamed or not, with delays and faults by option. It speaks through the same connection code as the
- * balancer's front.
+ * sim: a simulated OpenAI-compatible provider, for the demo, for trying things, and for tests and load:
+ * plausible answers, streamed or not, with delays and faults by option. It speaks through the same connection
+ * code as the balancer's front.
  *
  * Thread: its loop's.   Owner: the caller of sim_open().
  */

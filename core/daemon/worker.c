@@ -23,8 +23,9 @@ static struct conn_limits limits_of(const struct settings *s) {
       .head_ms = s->timeouts.client_header,
       .idle_ms = s->timeouts.client_idle,
       .write_ms = s->timeouts.idle,
-      .body_rate_bytes = s->body_rate_bytes,
+      .body_rate_bytes = (uint32_t)((uint64_t)s->body_rate_bytes * s->body_rate_window_ms / 1000),
       .body_window_ms = s->body_rate_window_ms,
+      .body_ms = s->timeouts.total,
   };
 }
 
@@ -70,7 +71,9 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
   buf_init(&f->text, FLOW_TEXT_MAX);
   struct conn_limits limits = limits_of(&plan->settings);
   conn_server_init(&f->server, &w->loop, &API_CONN_OPS, f, &limits);
-  struct upstream_options options = {.ca_file = plan->settings.tls_ca, .idle_ms = 55000, .is_curl_only = strcmp(plan->settings.upstream, "curl") == 0};
+  struct upstream_options options = {.ca_file = plan->settings.tls_ca,
+                                     .idle_ms = 55000,
+                                     .is_curl_only = strcmp(plan->settings.upstream, "curl") == 0};
   f->upstream = upstream_new(&w->loop, &options);
   code = listener_open(&w->listener, &f->server, fd);
   if (code) (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot listen: %s", err_text(code));
@@ -85,7 +88,8 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
   return code;
 }
 
-/* ---- orders from control -------------------------------------------------------------------------------------------- */
+/* ---- orders from control
+ * -------------------------------------------------------------------------------------------- */
 
 static void adopt(struct loop_message *m) {
   struct order *o = container_of(m, struct order, message);
@@ -118,7 +122,8 @@ static void check_drained(struct wheel_timer *t) {
   struct worker *w = container_of(t, struct worker, drain_timer);
   if (w->flow.server.n_conns == 0 || loop_now_ms(&w->loop) >= w->drain_until_ms) {
     if (w->flow.server.n_conns)
-      log_warn("worker %u: %u connections were still busy and are cut off", w->flow.worker, w->flow.server.n_conns);
+      log_warn("worker %u: %u connections were still busy and are cut off", w->flow.worker,
+               w->flow.server.n_conns);
     uv_stop(&w->loop.uv);
     return;
   }

@@ -19,7 +19,8 @@ struct worker {
   bool is_started;
 };
 
-/* Builds everything and starts the thread, which accepts from `fd` (taken over). 0, or an error text in err. */
+/* Builds everything and starts the thread, which accepts from `fd` (taken over). 0, or an error text in err.
+ */
 int worker_start(struct worker *w, unsigned index, struct shared *shared, struct plan *plan, int fd,
                  char err[SCRIPT_ERROR_MAX]) MUST_CHECK;
 /* The next requests are served by the new plan; takes its own reference. */

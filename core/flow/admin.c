@@ -1,6 +1,6 @@
 /*
- * admin: the routes that read (health, providers, strategy, models) and the operator's switches. They sum atomics and
- * read the plan of the worker that answers; only a reload leaves the worker.
+ * admin: the routes that read (health, providers, strategy, models) and the operator's switches. They sum
+ * atomics and read the plan of the worker that answers; only a reload leaves the worker.
  */
 #include "flow/api.h"
 #include "base/clock.h"
@@ -69,8 +69,10 @@ static void put_provider(struct json_writer *w, const struct plan_entry *e, uint
   json_int(w, shared_get_u32(&p->in_flight));
   json_key(w, "lastHealthCheck");
   uint64_t probed = __atomic_load_n(&p->last_probe_wall_ms, __ATOMIC_RELAXED);
-  if (probed) json_int(w, (int64_t)probed);
-  else json_null(w);
+  if (probed)
+    json_int(w, (int64_t)probed);
+  else
+    json_null(w);
   json_key(w, "kind");
   json_cstring(w, p->kind == PROVIDER_ONCHAIN ? "onchain" : "direct");
   json_key(w, "state");
@@ -138,9 +140,9 @@ void admin_health(struct exchange *x) {
   memcpy(error, s->status.last_error, sizeof error);
   uint64_t generation = s->status.generation;
   pthread_mutex_unlock(&s->status_lock);
-  const char *status = healthy == 0                                      ? "unhealthy"
+  const char *status = healthy == 0                                 ? "unhealthy"
                        : healthy < x->plan->n_entries || is_benched ? "degraded"
-                                                                         : "healthy";
+                                                                    : "healthy";
   struct json_writer w;
   begin(x, &w);
   json_open(&w, '{');
@@ -218,10 +220,35 @@ static void put_model(struct json_writer *w, struct span id, const char *owner, 
   json_close(w, '}');
 }
 
+/* Names that are listed already, one a line with a line end before and behind each. */
+static bool is_listed(struct buf *seen, struct span name) {
+  char line[MODEL_NAME_MAX + 3];
+  int n = snprintf(line, sizeof line, "\n%.*s\n",
+                   (int)(name.len < MODEL_NAME_MAX ? name.len : MODEL_NAME_MAX), name.ptr);
+  if (span_find(buf_span(seen), span_make(line, (size_t)n))) return true;
+  return buf_append(seen, line, (size_t)n) != 0;
+}
+
+static void put_models_of(struct json_writer *w, struct buf *seen, struct span names, const char *owner,
+                          uint64_t created_s) {
+  while (names.len) {
+    const char *end = memchr(names.ptr, '\n', names.len);
+    size_t len = end ? (size_t)(end - names.ptr) : names.len;
+    struct span name = span_make(names.ptr, len);
+    if (len && !is_listed(seen, name)) put_model(w, name, owner, created_s);
+    size_t skip = end ? len + 1 : len;
+    names.ptr += skip;
+    names.len -= skip;
+  }
+}
+
 void admin_models(struct exchange *x) {
   const struct plan *plan = x->plan;
   uint64_t created_s = x->flow->shared->started_wall_ms / 1000;
   struct json_writer w;
+  struct buf seen, own;
+  buf_init(&seen, 1024 * 1024);
+  buf_init(&own, PROVIDER_MODELS_MAX + MODEL_NAME_MAX);
   begin(x, &w);
   json_open(&w, '{');
   json_key(&w, "object");
@@ -229,29 +256,34 @@ void admin_models(struct exchange *x) {
   json_key(&w, "data");
   json_open(&w, '[');
   for (unsigned i = 0; i < plan->n_routes; i++)
-    put_model(&w, span_str(plan->routes[i].name), "moongate", created_s);
-  for (unsigned i = 0; i < plan->n_own; i++) {
-    bool is_listed = false;
-    for (unsigned k = 0; k < plan->n_routes; k++)
-      is_listed = is_listed || strcmp(plan->routes[k].name, plan->own[i].name) == 0;
-    if (is_listed) continue;
-    unsigned slot = 0;
-    while (slot + 1 < plan->n_entries && !slot_has(&plan->own[i].slots, slot))
-      slot++;
-    put_model(&w, span_str(plan->own[i].name), plan->entries[slot].provider->id, created_s);
+    put_models_of(&w, &seen, span_str(plan->routes[i].name), "moongate", created_s);
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    buf_clear(&own);
+    if (e->model)
+      buf_put_str(&own, e->model);
+    else
+      provider_put_models(e->provider, &own);
+    put_models_of(&w, &seen, buf_span(&own), e->provider->id, created_s);
   }
   json_close(&w, ']');
   json_close(&w, '}');
+  buf_release(&seen);
+  buf_release(&own);
   answer(x, 200);
 }
 
-/* ---- switches ---------------------------------------------------------------------------------------------------------- */
+/* ---- switches
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 void admin_switch_provider(struct exchange *x) {
   static const struct {
     struct span verb;
     enum provider_admin admin;
-  } verbs[] = {{{"/drain", 6}, PROVIDER_DRAINING}, {{"/enable", 7}, PROVIDER_ENABLED}, {{"/disable", 8}, PROVIDER_DISABLED}};
+  } verbs[] = {{{"/drain", 6}, PROVIDER_DRAINING},
+               {{"/enable", 7}, PROVIDER_ENABLED},
+               {{"/disable", 8}, PROVIDER_DISABLED}};
   size_t skip = strlen("/admin/providers/");
   struct span rest = span_make(x->path.ptr + skip, x->path.len - skip);
   for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
@@ -259,7 +291,8 @@ void admin_switch_provider(struct exchange *x) {
     struct span id = span_make(rest.ptr, rest.len - verbs[i].verb.len);
     int slot = plan_find(x->plan, id);
     if (slot < 0) {
-      exchange_error(x, 404, NULL, "provider_not_found", "There is no provider with that id; see /admin/providers");
+      exchange_error(x, 404, NULL, "provider_not_found",
+                     "There is no provider with that id; see /admin/providers");
       return;
     }
     struct provider *p = x->plan->entries[slot].provider;
@@ -274,7 +307,9 @@ void admin_switch_provider(struct exchange *x) {
   exchange_error(x, 404, NULL, "not_found", "Say /admin/providers/ID/drain, /enable or /disable");
 }
 
-/* ---- reload ------------------------------------------------------------------------------------------------------------ */
+/* ---- reload
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_reload_answer(struct reload_ticket *t) {
   struct flow *f = t->flow;

@@ -3,31 +3,87 @@
 #include <stdlib.h>
 
 static const struct route ROUTES[] = {
-    {.path = "/v1/chat/completions", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance, .kind = "chat",
-     .upstream_path = "/chat/completions", .is_chat = true, .is_json = true},
-    {.path = "/v1/completions", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance, .kind = "completions",
-     .upstream_path = "/completions", .is_json = true},
-    {.path = "/v1/embeddings", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance, .kind = "embeddings",
-     .upstream_path = "/embeddings", .is_json = true},
-    {.path = "/v1/images/generations", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance,
-     .kind = "images", .upstream_path = "/images/generations", .is_json = true},
-    {.path = "/v1/images/edits", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance, .kind = "images",
+    {.path = "/v1/chat/completions",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "chat",
+     .upstream_path = "/chat/completions",
+     .is_chat = true,
+     .is_json = true},
+    {.path = "/v1/completions",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "completions",
+     .upstream_path = "/completions",
+     .is_json = true},
+    {.path = "/v1/embeddings",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "embeddings",
+     .upstream_path = "/embeddings",
+     .is_json = true},
+    {.path = "/v1/images/generations",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "images",
+     .upstream_path = "/images/generations",
+     .is_json = true},
+    {.path = "/v1/images/edits",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "images",
      .upstream_path = "/images/edits"},
-    {.path = "/v1/audio/transcriptions", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance,
-     .kind = "audio", .upstream_path = "/audio/transcriptions"},
-    {.path = "/v1/audio/speech", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance, .kind = "audio",
-     .upstream_path = "/audio/speech", .is_json = true},
-    {.path = "/v1/responses", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance, .kind = "responses",
-     .upstream_path = "/responses", .is_json = true},
-    {.path = "/v1/messages", .is_post = true, .guard = GUARD_CLIENT, .handle = exchange_balance, .kind = "messages",
-     .upstream_path = "/messages", .is_json = true},
+    {.path = "/v1/audio/transcriptions",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "audio",
+     .upstream_path = "/audio/transcriptions"},
+    {.path = "/v1/audio/speech",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "audio",
+     .upstream_path = "/audio/speech",
+     .is_json = true},
+    {.path = "/v1/responses",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "responses",
+     .upstream_path = "/responses",
+     .is_json = true},
+    {.path = "/v1/messages",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = exchange_balance,
+     .kind = "messages",
+     .upstream_path = "/messages",
+     .is_json = true},
     {.path = "/v1/models", .is_get = true, .guard = GUARD_CLIENT, .handle = admin_models},
-    {.path = "/v1/verify", .is_post = true, .guard = GUARD_CLIENT, .handle = verify_answer, .body_max = 16384},
+    {.path = "/v1/verify",
+     .is_post = true,
+     .guard = GUARD_CLIENT,
+     .handle = verify_answer,
+     .body_max = 16384},
     {.path = "/health", .is_get = true, .guard = GUARD_NONE, .handle = admin_health},
     {.path = "/admin/providers", .is_get = true, .guard = GUARD_ADMIN, .handle = admin_providers},
-    {.path = "/admin/providers/", .is_prefix = true, .is_post = true, .guard = GUARD_ADMIN,
-     .handle = admin_switch_provider, .body_max = 4096},
-    {.path = "/admin/reload", .is_post = true, .guard = GUARD_ADMIN, .handle = admin_reload, .body_max = 4096},
+    {.path = "/admin/providers/",
+     .is_prefix = true,
+     .is_post = true,
+     .guard = GUARD_ADMIN,
+     .handle = admin_switch_provider,
+     .body_max = 4096},
+    {.path = "/admin/reload",
+     .is_post = true,
+     .guard = GUARD_ADMIN,
+     .handle = admin_reload,
+     .body_max = 4096},
     {.path = "/admin/strategy", .is_get = true, .guard = GUARD_ADMIN, .handle = admin_strategy},
 };
 
@@ -43,7 +99,9 @@ static const char *allowed_methods(const struct route *r) {
   return r->is_get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
 }
 
-/* ---- who may ---------------------------------------------------------------------------------------------------------- */
+/* ---- who may
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static struct span bearer(const struct http_request *req) {
   const struct http_field *f = http_find(req->fields, req->n_fields, HTTP_FIELD_AUTHORIZATION);
@@ -78,13 +136,16 @@ static bool is_loopback_name(struct span host) {
   /* 127.0.0.0/8 as four plain numbers; anything else ("127.evil.example") is a name */
   unsigned dots = 0;
   for (size_t i = 0; i < host.len; i++) {
-    if (host.ptr[i] == '.') dots++;
-    else if (host.ptr[i] < '0' || host.ptr[i] > '9') return false;
+    if (host.ptr[i] == '.')
+      dots++;
+    else if (host.ptr[i] < '0' || host.ptr[i] > '9')
+      return false;
   }
   return dots == 3 && span_starts(host, SPAN("127."));
 }
 
-/* A page on another site must not reach the admin routes through somebody's browser (rebinding, forged requests). */
+/* A page on another site must not reach the admin routes through somebody's browser (rebinding, forged
+ * requests). */
 static bool is_foreign_origin(const struct http_request *req) {
   const struct http_field *f = http_find(req->fields, req->n_fields, HTTP_FIELD_ORIGIN);
   if (!f) return false;
@@ -95,7 +156,8 @@ static bool is_foreign_origin(const struct http_request *req) {
 }
 
 /* NULL when allowed; else what to say. */
-static const char *admin_refusal(const struct settings *s, const struct conn *c, const struct http_request *req, int *status) {
+static const char *admin_refusal(const struct settings *s, const struct conn *c,
+                                 const struct http_request *req, int *status) {
   if (s->admin_token) {
     struct span given = bearer(req);
     *status = 401;
@@ -103,8 +165,10 @@ static const char *admin_refusal(const struct settings *s, const struct conn *c,
     return "This route needs the admin token: Authorization: Bearer …";
   }
   *status = 403;
-  if (!c->peer_is_loopback) return "Admin routes answer only loopback clients while no adminToken is configured";
-  if (!is_loopback_name(req->host)) return "Admin routes need a loopback Host while no adminToken is configured";
+  if (!c->peer_is_loopback)
+    return "Admin routes answer only loopback clients while no adminToken is configured";
+  if (!is_loopback_name(req->host))
+    return "Admin routes need a loopback Host while no adminToken is configured";
   if (is_foreign_origin(req)) return "Admin routes refuse requests that a page of another site makes";
   return NULL;
 }
@@ -126,7 +190,8 @@ static bool is_let_in(struct exchange *x, const struct conn *c, const struct htt
   return true;
 }
 
-/* ---- events of connections ---------------------------------------------------------------------------------------------- */
+/* ---- events of connections
+ * ---------------------------------------------------------------------------------------------- */
 
 static void answer_options(struct exchange *x) {
   struct reply_extra extra = {.allow = x->route ? allowed_methods(x->route) : "GET, HEAD, POST, OPTIONS",
@@ -149,7 +214,8 @@ static void on_request(struct conn *c, const struct http_request *req) {
     exchange_error(x, 404, NULL, "not_found", text);
     return;
   }
-  bool is_allowed = route->is_get ? req->method == HTTP_GET || req->method == HTTP_HEAD : req->method == HTTP_POST;
+  bool is_allowed =
+      route->is_get ? req->method == HTTP_GET || req->method == HTTP_HEAD : req->method == HTTP_POST;
   if (!is_allowed) {
     struct reply_extra extra = {.allow = allowed_methods(route)};
     exchange_error_with(x, 405, "method_not_allowed", SPAN("This route does not know that method"), &extra);

@@ -11,14 +11,15 @@ static double ms_since(uint64_t from_us) {
   return (double)(clock_mono_us() - from_us) / 1000;
 }
 
-/* ---- settlement ------------------------------------------------------------------------------------------------- */
+/* ---- settlement
+ * ------------------------------------------------------------------------------------------------- */
 
 static void log_health(const struct attempt *a, enum health_event event) {
   struct provider *p = a->entry->provider;
   switch (event) {
   case HEALTH_EJECTED:
-    log_warn("provider %s is taken out after failures in a row (last: %s%s%s)", p->id, outcome_name(a->outcome.class),
-             a->detail[0] ? ": " : "", a->detail);
+    log_warn("provider %s is taken out after failures in a row (last: %s%s%s)", p->id,
+             outcome_name(a->outcome.class), a->detail[0] ? ": " : "", a->detail);
     break;
   case HEALTH_COOLING:
     log_info("provider %s pauses for %llu ms (%s)", p->id,
@@ -42,7 +43,8 @@ static void settle(struct attempt *a, enum outcome_class class) {
   struct upstream_call *call = a->call;
   a->call = NULL;
   if (call) upstream_cancel(call);
-  enum health_event event = provider_settle(a->entry->provider, &a->outcome, &a->settings->health, clock_mono_ms());
+  enum health_event event =
+      provider_settle(a->entry->provider, &a->outcome, &a->settings->health, clock_mono_ms());
   log_health(a, event);
   if (event == HEALTH_EJECTED) a->flow->shared->ask_probe(a->flow->shared, a->entry->provider);
 }
@@ -56,12 +58,14 @@ void attempt_abort(struct attempt *a, enum outcome_class class) {
   if (attempt_is_running(a)) settle(a, class);
 }
 
-/* ---- clocks ------------------------------------------------------------------------------------------------------- */
+/* ---- clocks
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void on_clock(struct wheel_timer *t) {
   struct attempt *a = container_of(t, struct attempt, clock);
   bool is_first = a->first_byte_us == 0;
-  (void)snprintf(a->detail, sizeof a->detail, is_first ? "no byte within %u ms" : "no further byte within %u ms",
+  (void)snprintf(a->detail, sizeof a->detail,
+                 is_first ? "no byte within %u ms" : "no further byte within %u ms",
                  is_first ? a->settings->timeouts.first_byte : a->settings->timeouts.idle);
   end(a, is_first ? OUTCOME_TIMEOUT_TTFT : OUTCOME_TIMEOUT_IDLE);
 }
@@ -80,7 +84,8 @@ void attempt_resume(struct attempt *a) {
   upstream_resume(a->call);
 }
 
-/* ---- the answer --------------------------------------------------------------------------------------------------- */
+/* ---- the answer
+ * --------------------------------------------------------------------------------------------------- */
 
 static bool is_relayed(enum http_field_id id) {
   switch (id) {
@@ -101,19 +106,13 @@ static bool is_ours(struct span name) {
   return span_starts_nocase(name, SPAN("access-control-"));
 }
 
-/* Connection may name further hop-by-hop fields (RFC 9110, 7.6.1). */
-static bool is_named_by_connection(const struct http_response *head, struct span name) {
-  for (unsigned i = 0; i < head->n_fields; i++)
-    if (head->fields[i].id == HTTP_FIELD_CONNECTION && http_list_has(head->fields[i].value, name)) return true;
-  return false;
-}
-
 static bool keep_fields(struct attempt *a, const struct http_response *head) {
   size_t len = 0;
   bool keep[HTTP_FIELDS_MAX];
   for (unsigned i = 0; i < head->n_fields; i++) {
     const struct http_field *f = &head->fields[i];
-    keep[i] = is_relayed(f->id) && !is_ours(f->name) && !is_named_by_connection(head, f->name);
+    keep[i] = is_relayed(f->id) && !is_ours(f->name) &&
+              !http_is_named_by_connection(head->fields, head->n_fields, f->name);
     if (keep[i]) len += f->name.len + f->value.len + 4;
   }
   char *p = arena_alloc(a->arena, len + 1);
@@ -206,7 +205,8 @@ static void on_head(void *user, const struct http_response *head) {
     return;
   }
   const struct http_field *f = http_find(head->fields, head->n_fields, HTTP_FIELD_ZG_RES_KEY);
-  if (f && f->value.len <= SESSION_KEY_MAX) (void)snprintf(a->res_key, sizeof a->res_key, "%.*s", SPAN_FMT(f->value));
+  if (f && f->value.len <= SESSION_KEY_MAX)
+    (void)snprintf(a->res_key, sizeof a->res_key, "%.*s", SPAN_FMT(f->value));
   a->length = head->framing == HTTP_LENGTH ? head->content_length : REPLY_LENGTH_UNKNOWN;
   if (head->status < 200 || head->status > 299) {
     a->phase = ATTEMPT_COLLECTING;
@@ -300,7 +300,8 @@ static void on_done(void *user, enum upstream_end how, const char *detail) {
 
 static const struct upstream_events EVENTS = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
 
-/* ---- the beginning ------------------------------------------------------------------------------------------------ */
+/* ---- the beginning
+ * ------------------------------------------------------------------------------------------------ */
 
 /* The provider's credentials, attached after the choice and for this attempt alone. */
 static struct span own_fields(struct attempt *a, struct span extra) {

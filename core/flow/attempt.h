@@ -1,15 +1,17 @@
 /*
- * attempt: one try at one provider: the call, its clocks, what its answer is, and its settlement, once, on every path.
+ * attempt: one try at one provider: the call, its clocks, what its answer is, and its settlement, once, on
+ * every path.
  *
- * Thread: the worker's.   Owner: embedded in the exchange, one at a time.   Borrows: the upstream call (until it ended).
- * Invariant: provider_begin() and provider_settle() are called exactly once each.
+ * Thread: the worker's.   Owner: embedded in the exchange, one at a time.   Borrows: the upstream call (until
+ * it ended). Invariant: provider_begin() and provider_settle() are called exactly once each.
  *
  *   WAITING ──head 2xx──► HOLDING ──first event / enough bytes──► RELAYING ──► settled
  *      │                     │ complete before that: on_end alone tells      │
  *      └──head, no 2xx──► COLLECTING (the error's body) ──────────────────────┘
  *
- * Bytes are held back until the answer has shown that it is one: the first complete event of a stream, or the whole of a
- * short document. Until then nothing has reached the client and another provider may still be tried.
+ * Bytes are held back until the answer has shown that it is one: the first complete event of a stream, or the
+ * whole of a short document. Until then nothing has reached the client and another provider may still be
+ * tried.
  */
 #ifndef MOONGATE_FLOW_ATTEMPT_H
 #define MOONGATE_FLOW_ATTEMPT_H
@@ -26,7 +28,8 @@ struct attempt_events {
   /* The answer is good so far: send its head and a->held; more follows by on_bytes. */
   void (*on_commit)(struct attempt *a);
   void (*on_bytes)(struct attempt *a, struct span bytes);
-  /* Settled: a->outcome tells how. When nothing was committed, a->held holds the whole answer or error body. */
+  /* Settled: a->outcome tells how. When nothing was committed, a->held holds the whole answer or error body.
+   */
   void (*on_end)(struct attempt *a);
 };
 
@@ -48,8 +51,8 @@ struct attempt {
   char detail[160];
   /* The answer: */
   int status;
-  struct span fields;     /* end-to-end fields to relay, in `arena` */
-  uint64_t length;        /* of the body, or REPLY_LENGTH_UNKNOWN */
+  struct span fields; /* end-to-end fields to relay, in `arena` */
+  uint64_t length;    /* of the body, or REPLY_LENGTH_UNKNOWN */
   char res_key[SESSION_KEY_MAX + 1];
   struct answer answer;
   struct buf held;
@@ -62,9 +65,9 @@ struct attempt_request {
   const struct plan *plan;
   unsigned slot;
   struct arena *arena;
-  struct span path;           /* "/chat/completions" */
-  struct span fields;         /* of the client, allow-listed */
-  struct span extra_fields;   /* ours, without credentials */
+  struct span path;         /* "/chat/completions" */
+  struct span fields;       /* of the client, allow-listed */
+  struct span extra_fields; /* ours, without credentials */
   const struct span *body;
   unsigned n_body;
   bool wants_done_marker;

@@ -14,7 +14,8 @@ static const struct attempt_events EVENTS;
 
 static void select_provider(struct exchange *x);
 
-/* ---- life and death ------------------------------------------------------------------------------------------------ */
+/* ---- life and death
+ * ------------------------------------------------------------------------------------------------ */
 
 /* What of a client's head goes on to providers. Credentials never do. */
 static bool is_forwarded(const struct settings *s, const struct http_field *f) {
@@ -41,7 +42,8 @@ static bool keep_forward_fields(struct exchange *x, const struct http_request *r
   size_t len = 0;
   bool keep[HTTP_FIELDS_MAX];
   for (unsigned i = 0; i < req->n_fields; i++) {
-    keep[i] = is_forwarded(&x->plan->settings, &req->fields[i]);
+    keep[i] = is_forwarded(&x->plan->settings, &req->fields[i]) &&
+              !http_is_named_by_connection(req->fields, req->n_fields, req->fields[i].name);
     if (keep[i]) len += req->fields[i].name.len + req->fields[i].value.len + 4;
   }
   char *p = arena_alloc(&x->arena, len + 1);
@@ -66,8 +68,8 @@ static bool is_sane_request_id(struct span s) {
   if (s.len == 0 || s.len > 128) return false;
   for (size_t i = 0; i < s.len; i++) {
     char c = s.ptr[i];
-    bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-              c == '.' || c == ':' || c == '/' || c == '+' || c == '=';
+    bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+              c == '_' || c == '.' || c == ':' || c == '/' || c == '+' || c == '=';
     if (!ok) return false;
   }
   return true;
@@ -93,7 +95,8 @@ static struct span cors_origin(struct exchange *x, const struct http_request *re
   return SPAN_NONE;
 }
 
-struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req, const struct route *route) {
+struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req,
+                              const struct route *route) {
   struct exchange *x = x_calloc(1, sizeof *x);
   x->flow = f;
   x->id = ++f->last_exchange_id;
@@ -189,8 +192,8 @@ void exchange_answer(struct exchange *x, int status, const char *content_type, s
   exchange_free(x);
 }
 
-static void answer_error(struct exchange *x, int status, const char *type, const char *code, struct span message,
-                         const struct reply_extra *extra) {
+static void answer_error(struct exchange *x, int status, const char *type, const char *code,
+                         struct span message, const struct reply_extra *extra) {
   log_done(x, code);
   reply_error(&x->reply, status, type, code, message, extra);
   exchange_free(x);
@@ -211,7 +214,8 @@ void exchange_fault(struct exchange *x, const struct http_fault *fault) {
   exchange_free(x);
 }
 
-/* ---- reading the body ----------------------------------------------------------------------------------------------- */
+/* ---- reading the body
+ * ----------------------------------------------------------------------------------------------- */
 
 bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
   if (buf_append(&x->body, bytes, len)) {
@@ -224,7 +228,8 @@ bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
     if (total > x->plan->settings.max_buffered_bytes) {
       x->reply.keep = false;
       struct reply_extra extra = {.retry_after_s = 1};
-      answer_error(x, 503, NULL, "overloaded", SPAN("Too many large requests at once; try again shortly"), &extra);
+      answer_error(x, 503, NULL, "overloaded", SPAN("Too many large requests at once; try again shortly"),
+                   &extra);
       return false;
     }
   }
@@ -243,13 +248,15 @@ static bool invalid_json(struct exchange *x, const struct json_fault *fault, int
   if (err == ERR_UNSUPPORTED) return invalid(x, "invalid_body", "Request body must be a JSON object");
   unsigned line = 1, column = 1;
   json_locate(&line, &column, buf_span(&x->body), fault->offset);
-  (void)snprintf(text, sizeof text, "Request body is not valid JSON: %s at line %u, column %u", fault->message, line, column);
+  (void)snprintf(text, sizeof text, "Request body is not valid JSON: %s at line %u, column %u",
+                 fault->message, line, column);
   return invalid(x, "invalid_json", text);
 }
 
 static bool take_model(struct exchange *x, const struct json_member *m) {
   if (m->type != JSON_STRING) return invalid(x, "invalid_model", "model must be a string");
-  if (m->value.len > 6 * MODEL_NAME_MAX + 2) return invalid(x, "invalid_model", "model is longer than 256 bytes");
+  if (m->value.len > 6 * MODEL_NAME_MAX + 2)
+    return invalid(x, "invalid_model", "model is longer than 256 bytes");
   char *name = arena_alloc(&x->arena, m->value.len);
   size_t len = 0;
   if (!name || json_unescape(name, m->value.len, &len, m->value))
@@ -290,7 +297,8 @@ static bool find_usage_splice(struct exchange *x, const struct json_member *m) {
     if (!text) return invalid(x, "invalid_stream_options", "the request is too large");
     memcpy(text, MEMBER.ptr, MEMBER.len);
     text[MEMBER.len] = ',';
-    x->usage = (struct splice){at + object.open + 1, 0, span_make(text, MEMBER.len + (object.is_empty ? 0 : 1))};
+    x->usage =
+        (struct splice){at + object.open + 1, 0, span_make(text, MEMBER.len + (object.is_empty ? 0 : 1))};
   }
   return true;
 }
@@ -324,7 +332,8 @@ static bool check_json(struct exchange *x) {
   x->object_is_empty = object.is_empty;
   if (m[M_MODEL].count && !take_model(x, &m[M_MODEL])) return false;
   if (x->is_stream && x->route->is_chat && !find_usage_splice(x, &m[M_STREAM_OPTIONS])) return false;
-  const struct json_member *max = m[M_MAX_COMPLETION].type == JSON_NUMBER ? &m[M_MAX_COMPLETION] : &m[M_MAX_TOKENS];
+  const struct json_member *max =
+      m[M_MAX_COMPLETION].type == JSON_NUMBER ? &m[M_MAX_COMPLETION] : &m[M_MAX_TOKENS];
   uint64_t n;
   if (max->type == JSON_NUMBER && span_to_u64(max->value, (uint64_t)1 << 53, &n)) x->max_tokens = (double)n;
   if (!x->session_key.len && m[M_CACHE_KEY].type == JSON_STRING && m[M_CACHE_KEY].value.len <= 1024) {
@@ -334,7 +343,9 @@ static bool check_json(struct exchange *x) {
   return true;
 }
 
-/* ---- choice ------------------------------------------------------------------------------------------------------------ */
+/* ---- choice
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static struct lb_text text_of(struct span s) {
   return (struct lb_text){s.ptr, (uint32_t)s.len, 0};
@@ -399,14 +410,15 @@ static uint32_t retry_after_s(const struct exchange *x) {
 static void nobody_available(struct exchange *x, const char *reason) {
   char text[256];
   (void)snprintf(text, sizeof text, "No available provider%s%.*s%s%s", x->model.len ? " for model " : "",
-                 (int)(x->model.len < 100 ? x->model.len : 100), x->model.len ? x->model.ptr : "", reason[0] ? ": " : "",
-                 reason);
+                 (int)(x->model.len < 100 ? x->model.len : 100), x->model.len ? x->model.ptr : "",
+                 reason[0] ? ": " : "", reason);
   struct reply_extra extra = {.retry_after_s = retry_after_s(x)};
   answer_error(x, 503, NULL, "no_available_provider", span_str(text), &extra);
 }
 
 /* The body as the provider gets it: the client's bytes with at most three spans replaced. */
-static unsigned splice_body(struct exchange *x, const struct plan_entry *e, struct span out[UPSTREAM_SEGMENTS_MAX]) {
+static unsigned splice_body(struct exchange *x, const struct plan_entry *e,
+                            struct span out[UPSTREAM_SEGMENTS_MAX]) {
   struct splice s[EXCHANGE_SPLICES_MAX];
   unsigned n = 0;
   struct span body = buf_span(&x->body);
@@ -420,8 +432,10 @@ static unsigned splice_body(struct exchange *x, const struct plan_entry *e, stru
     if (x->model_len == 0 && !x->object_is_empty) buf_put_str(&name, ",");
     struct span text = arena_copy(&x->arena, buf_span(&name));
     buf_release(&name);
-    if (x->model_len == 0) s[n++] = (struct splice){x->object_open + 1, 0, text};
-    else if (!span_eq(text, span_make(body.ptr + x->model_at, x->model_len))) s[n++] = (struct splice){x->model_at, x->model_len, text};
+    if (x->model_len == 0)
+      s[n++] = (struct splice){x->object_open + 1, 0, text};
+    else if (!span_eq(text, span_make(body.ptr + x->model_at, x->model_len)))
+      s[n++] = (struct splice){x->model_at, x->model_len, text};
   }
   if (x->usage.text.len && e->provider->kind == PROVIDER_ONCHAIN) {
     struct splice usage = x->usage;
@@ -499,8 +513,10 @@ static void select_provider(struct exchange *x) {
   uint16_t candidates[PLAN_PROVIDERS_MAX];
   unsigned n = find_candidates(x, candidates);
   if (n == 0) {
-    if (x->n_attempts) relay_failure(x);
-    else nobody_available(x, "");
+    if (x->n_attempts)
+      relay_failure(x);
+    else
+      nobody_available(x, "");
     return;
   }
   int planned = next_planned(x, candidates, n);
@@ -513,17 +529,22 @@ static void select_provider(struct exchange *x) {
   struct decision d;
   decide_select(x->generation, &d, &r, candidates, n, &x->flow->rng);
   if (d.n == 0) {
-    if (x->n_attempts) relay_failure(x);
-    else nobody_available(x, d.reason);
+    if (x->n_attempts)
+      relay_failure(x);
+    else
+      nobody_available(x, d.reason);
     return;
   }
   keep_plan(x, &d);
   try_provider(x, d.slots[0]);
 }
 
-/* ---- retry ---------------------------------------------------------------------------------------------------------------- */
+/* ---- retry
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
-/* Retries running at once are a share of the active requests, so that a failing provider cannot start a storm. */
+/* Retries running at once are a share of the active requests, so that a failing provider cannot start a
+ * storm. */
 static bool take_retry(struct exchange *x) {
   if (x->holds_retry) return true;
   struct shared *s = x->flow->shared;
@@ -550,7 +571,8 @@ static void on_delay_over(struct wheel_timer *t) {
     relay_failure(x);
     return;
   }
-  loop_timer_start(x->flow->loop, &x->delay, on_delay_over, BUDGET_CHECK_MS + rng_below(&x->flow->rng, BUDGET_CHECK_MS));
+  loop_timer_start(x->flow->loop, &x->delay, on_delay_over,
+                   BUDGET_CHECK_MS + rng_below(&x->flow->rng, BUDGET_CHECK_MS));
 }
 
 static void retry_or_give_up(struct exchange *x) {
@@ -589,7 +611,9 @@ static void retry_or_give_up(struct exchange *x) {
   loop_timer_start(x->flow->loop, &x->delay, on_delay_over, delay_ms ? delay_ms : BUDGET_CHECK_MS);
 }
 
-/* ---- how it ends ----------------------------------------------------------------------------------------------------------- */
+/* ---- how it ends
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 /* The provider's own error, as it came but for loaded secrets. */
 static void relay_error_body(struct exchange *x) {
@@ -625,8 +649,7 @@ static void relay_failure(struct exchange *x) {
     }
     break;
   case OUTCOME_AUTH:
-    (void)snprintf(text, sizeof text, "Provider %s refused our credentials", id);
-    exchange_error(x, 502, NULL, "provider_error", text);
+    exchange_error(x, 502, NULL, "provider_error", "provider refused our credentials");
     return;
   case OUTCOME_EXHAUSTED:
     (void)snprintf(text, sizeof text, "The account at provider %s is exhausted", id);
@@ -636,7 +659,8 @@ static void relay_failure(struct exchange *x) {
   case OUTCOME_TIMEOUT_TTFT:
   case OUTCOME_TIMEOUT_IDLE:
   case OUTCOME_TIMEOUT_TOTAL:
-    (void)snprintf(text, sizeof text, "Provider %s did not answer in time (%s)", id, outcome_name(a->outcome.class));
+    (void)snprintf(text, sizeof text, "Provider %s did not answer in time (%s)", id,
+                   outcome_name(a->outcome.class));
     exchange_error(x, 504, NULL, "provider_timeout", text);
     return;
   default: break;
@@ -652,8 +676,10 @@ static void file_session(struct exchange *x) {
   struct session s;
   memset(&s, 0, sizeof s);
   (void)snprintf(s.provider, sizeof s.provider, "%s", a->entry->provider->id);
-  if (a->entry->model) (void)snprintf(s.model, sizeof s.model, "%s", a->entry->model);
-  else if (x->model.len) (void)snprintf(s.model, sizeof s.model, "%.*s", SPAN_FMT(x->model));
+  if (a->entry->model)
+    (void)snprintf(s.model, sizeof s.model, "%s", a->entry->model);
+  else if (x->model.len)
+    (void)snprintf(s.model, sizeof s.model, "%.*s", SPAN_FMT(x->model));
   (void)snprintf(s.res_key, sizeof s.res_key, "%s", a->res_key);
   (void)snprintf(s.id, sizeof s.id, "%.*s", (int)a->answer.id_len, a->answer.id);
   s.created_wall_ms = clock_wall_ms();
@@ -690,9 +716,13 @@ static void break_stream(struct exchange *x) {
     char text[256];
     (void)snprintf(text, sizeof text, "Provider %s broke off its answer (%s)", a->entry->provider->id,
                    outcome_name(a->outcome.class));
-    struct http_error e = {.status = 502, .code = "provider_error", .message = span_str(text), .request_id = x->reply.request_id};
+    struct http_error e = {.status = 502,
+                           .code = "provider_error",
+                           .message = span_str(text),
+                           .request_id = x->reply.request_id};
     buf_put_str(t, answer_is_at_event_end(&a->answer) ? "" : "\n\n");
-    buf_put_str(t, x->route->upstream_path && strcmp(x->route->kind, "messages") == 0 ? "event: error\ndata: " : "data: ");
+    buf_put_str(t, x->route->upstream_path && strcmp(x->route->kind, "messages") == 0 ? "event: error\ndata: "
+                                                                                      : "data: ");
     http_put_error_body(t, &e);
     buf_put_str(t, "\n\n");
   }
@@ -707,7 +737,8 @@ static void on_end(struct attempt *a) {
   if (a->outcome.class == OUTCOME_OK) {
     file_session(x);
     log_done(x, "ok");
-    if (!a->outcome.committed) (void)reply_begin(&x->reply, a->status, a->fields, a->held.len, buf_span(&a->held));
+    if (!a->outcome.committed)
+      (void)reply_begin(&x->reply, a->status, a->fields, a->held.len, buf_span(&a->held));
     reply_end(&x->reply);
     exchange_free(x);
   } else if (a->outcome.committed) {

@@ -1,9 +1,9 @@
 /*
  * exchange: one client request from head to last byte, with all its attempts.
  *
- * Thread: its worker's.   Owner: the flow's list; freed in exchange_free() when the answer is complete or the client has
- * left.   Borrows: conn (until conn_finish or on_gone), generation (counted).
- * Invariant: once committed, neither select nor retry is called again.
+ * Thread: its worker's.   Owner: the flow's list; freed in exchange_free() when the answer is complete or the
+ * client has left.   Borrows: conn (until conn_finish or on_gone), generation (counted). Invariant: once
+ * committed, neither select nor retry is called again.
  *
  *   READING ──body complete──► SELECTING ──► TRYING ──commit──► RELAYING ──► done
  *      │ local routes answer      ▲             │ failed, uncommitted
@@ -25,20 +25,26 @@ struct exchange;
 /* What a path is for. */
 struct route {
   const char *path;
-  bool is_prefix;         /* /admin/providers/… */
+  bool is_prefix; /* /admin/providers/… */
   bool is_get, is_post;
   enum route_guard { GUARD_NONE, GUARD_CLIENT, GUARD_ADMIN } guard;
-  size_t body_max;        /* of local routes; balanced ones take the configured maximum */
+  size_t body_max; /* of local routes; balanced ones take the configured maximum */
   /* The whole request has arrived; must lead to an answer. */
   void (*handle)(struct exchange *x);
   /* Balanced routes: */
-  const char *kind;       /* as strategies see it */
+  const char *kind;          /* as strategies see it */
   const char *upstream_path; /* joined to the provider's endpoint */
   bool is_chat, is_json;
 };
 
-enum exchange_state { EXCHANGE_READING, EXCHANGE_SELECTING, EXCHANGE_TRYING, EXCHANGE_DELAYED, EXCHANGE_RELAYING,
-                      EXCHANGE_WAITING_FOR_CONTROL };
+enum exchange_state {
+  EXCHANGE_READING,
+  EXCHANGE_SELECTING,
+  EXCHANGE_TRYING,
+  EXCHANGE_DELAYED,
+  EXCHANGE_RELAYING,
+  EXCHANGE_WAITING_FOR_CONTROL
+};
 
 /* A change of the body on its way up: `len` bytes at `at` are replaced. */
 struct splice {
@@ -66,11 +72,12 @@ struct exchange {
   struct span forward;  /* the client's allow-listed fields, as lines */
   struct span session_key;
   /* Found in the body: */
-  struct span model; /* unescaped; empty: none */
+  struct span model;          /* unescaped; empty: none */
   size_t model_at, model_len; /* its raw value; len 0: none */
   size_t object_open;
   bool object_is_empty, is_stream;
-  struct splice usage; /* stream_options.include_usage, for providers that would add it; text empty: nothing to do */
+  struct splice
+      usage; /* stream_options.include_usage, for providers that would add it; text empty: nothing to do */
   double max_tokens;
 
   uint64_t started_us;
@@ -85,7 +92,8 @@ struct exchange {
 };
 
 /* A new exchange on a connection whose head has just been parsed. */
-struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req, const struct route *route);
+struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req,
+                              const struct route *route);
 /* Frees it; a running attempt is aborted as client_closed. */
 void exchange_free(struct exchange *x);
 /* The client left. */

@@ -1,9 +1,9 @@
 /*
- * flow: what the story of a request needs from its surroundings. `struct flow` is one worker's side (its loop, transport,
- * generation, connections); `struct shared` is what all workers and control have in common.
+ * flow: what the story of a request needs from its surroundings. `struct flow` is one worker's side (its
+ * loop, transport, generation, connections); `struct shared` is what all workers and control have in common.
  *
- * Thread: a flow belongs to its worker; shared is for any thread (atomics, or objects with locks of their own).
- * Owner: daemon/worker and daemon/control.
+ * Thread: a flow belongs to its worker; shared is for any thread (atomics, or objects with locks of their
+ * own). Owner: daemon/worker and daemon/control.
  */
 #ifndef MOONGATE_FLOW_FLOW_H
 #define MOONGATE_FLOW_FLOW_H

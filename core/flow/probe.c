@@ -1,10 +1,12 @@
 #include "flow/probe.h"
 #include "base/clock.h"
+#include "wire/json.h"
 
 #include <stdlib.h>
 
-#define HURRY_MS    100
-#define FAST_MAX_MS 1000
+#define HURRY_MS       100
+#define FAST_MAX_MS    1000
+#define PROBE_BODY_MAX (4u * 1024 * 1024)
 
 struct probe {
   struct prober *prober;
@@ -13,6 +15,7 @@ struct probe {
   struct wheel_timer timer, timeout;
   int status;
   size_t body_bytes;
+  struct buf body; /* kept when the provider's own list of models is wanted */
   bool has_ended_once;
   char *fields;
 };
@@ -57,9 +60,34 @@ static void on_head(void *user, const struct http_response *head) {
   ((struct probe *)user)->status = head->status;
 }
 
-#define PROBE_BODY_MAX (4u * 1024 * 1024)
+/* The ids of an OpenAI model list: {"data":[{"id":…},…]}. */
+static void take_models(struct probe *b) {
+  struct json_member data = {.name = SPAN("data")};
+  struct json_object object;
+  struct json_fault fault;
+  if (json_scan_object(&data, 1, &object, &fault, buf_span(&b->body)) || data.type != JSON_ARRAY) return;
+  struct buf names;
+  buf_init(&names, PROVIDER_MODELS_MAX);
+  struct span element;
+  for (size_t at = 0; json_array_next(&element, &at, data.value);) {
+    struct json_member id = {.name = SPAN("id")};
+    char name[MODEL_NAME_MAX];
+    size_t len;
+    if (json_scan_object(&id, 1, &object, &fault, element) || id.type != JSON_STRING) continue;
+    if (json_unescape(name, sizeof name, &len, id.value) || len == 0) continue;
+    bool is_clean = true;
+    for (size_t i = 0; i < len; i++)
+      is_clean = is_clean && (unsigned char)name[i] >= 0x20 && name[i] != 0x7f;
+    if (!is_clean) continue;
+    if (buf_appendf(&names, "%.*s\n", (int)len, name)) break;
+  }
+  provider_set_models(b->entry->provider, buf_span(&names));
+  buf_release(&names);
+}
 
 static void judge(struct probe *b) {
+  if (b->status == 200 && b->body.len) take_models(b);
+  buf_release(&b->body);
   char reason[64];
   (void)snprintf(reason, sizeof reason, "status %d", b->status);
   verdict(b, is_fine(b), reason);
@@ -67,9 +95,11 @@ static void judge(struct probe *b) {
 
 static void on_data(void *user, const char *bytes, size_t len) {
   struct probe *b = user;
-  (void)bytes;
   b->body_bytes += len;
+  if (!b->entry->model && b->body_bytes <= PROBE_BODY_MAX && buf_append(&b->body, bytes, len))
+    buf_release(&b->body);
   if (b->body_bytes <= PROBE_BODY_MAX || !b->call) return;
+  buf_release(&b->body);
   struct upstream_call *call = b->call;
   b->call = NULL;
   upstream_cancel(call); /* the status has said it all */
@@ -78,8 +108,10 @@ static void on_data(void *user, const char *bytes, size_t len) {
 
 static void on_done(void *user, enum upstream_end end, const char *detail) {
   struct probe *b = user;
-  if (end == UPSTREAM_OK) judge(b);
-  else verdict(b, false, detail);
+  if (end == UPSTREAM_OK)
+    judge(b);
+  else
+    verdict(b, false, detail);
 }
 
 static const struct upstream_events EVENTS = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
@@ -90,7 +122,8 @@ static void on_timeout(struct wheel_timer *t) {
   b->call = NULL;
   if (call) upstream_cancel(call);
   char reason[64];
-  (void)snprintf(reason, sizeof reason, "no answer within %u ms", b->prober->plan->settings.health_timeout_ms);
+  (void)snprintf(reason, sizeof reason, "no answer within %u ms",
+                 b->prober->plan->settings.health_timeout_ms);
   verdict(b, false, reason);
 }
 
@@ -99,6 +132,7 @@ static void ask(struct probe *b) {
   const struct settings *s = &b->prober->plan->settings;
   b->status = 0;
   b->body_bytes = 0;
+  buf_release(&b->body);
   struct upstream_request req = {
       .base = span_str(e->endpoint.text),
       .path = span_str(e->health_path ? e->health_path : "/models"),
@@ -129,6 +163,7 @@ void prober_stop(struct prober *p) {
     if (b->call) upstream_cancel(b->call);
     if (b->fields) wipe(b->fields, strlen(b->fields));
     free(b->fields);
+    buf_release(&b->body);
   }
   free(p->probes);
   p->probes = NULL;
@@ -150,7 +185,9 @@ static char *make_fields(const struct plan_entry *e) {
 static bool is_known(const struct plan *before, const struct plan_entry *e) {
   for (unsigned i = 0; before && i < before->n_entries; i++) {
     const struct plan_entry *old = &before->entries[i];
-    if (old->provider == e->provider && old->has_endpoint && strcmp(old->endpoint.text, e->endpoint.text) == 0) return true;
+    if (old->provider == e->provider && old->has_endpoint &&
+        strcmp(old->endpoint.text, e->endpoint.text) == 0)
+      return true;
   }
   return false;
 }
@@ -167,12 +204,15 @@ void prober_adopt(struct prober *p, struct plan *plan) {
     b->prober = p;
     b->entry = &plan->entries[i];
     b->fields = make_fields(b->entry);
+    buf_init(&b->body, PROBE_BODY_MAX);
     b->has_ended_once = is_known(before, b->entry);
     p->n_first_left += !b->has_ended_once;
   }
   for (unsigned i = 0; i < p->n_probes; i++) {
-    if (p->probes[i].has_ended_once) schedule(&p->probes[i], true);
-    else loop_timer_start(p->loop, &p->probes[i].timer, on_due, 0);
+    if (p->probes[i].has_ended_once)
+      schedule(&p->probes[i], true);
+    else
+      loop_timer_start(p->loop, &p->probes[i].timer, on_due, 0);
   }
   if (before) plan_unref(&before);
   if (p->n_first_left == 0 && p->on_first_round) p->on_first_round(p);

@@ -1,6 +1,6 @@
 /*
- * probe: active health checks. Asks each provider of the current plan at its interval (with jitter), soon again after a
- * failure, and at once when attempts fail in a row; verdicts are model/provider's.
+ * probe: active health checks. Asks each provider of the current plan at its interval (with jitter), soon
+ * again after a failure, and at once when attempts fail in a row; verdicts are model/provider's.
  *
  * Thread: control's loop.   Owner: control.
  */

@@ -18,7 +18,8 @@ static void put_common(struct reply *r) {
   if (r->request_id.len) http_put_field(h, "X-Request-Id", r->request_id);
   if (r->cors_origin.len) {
     http_put_field(h, "Access-Control-Allow-Origin", r->cors_origin);
-    http_put_field(h, "Access-Control-Expose-Headers", SPAN("X-Provider-Address, X-Request-Id, ZG-Res-Key, Retry-After"));
+    http_put_field(h, "Access-Control-Expose-Headers",
+                   SPAN("X-Provider-Address, X-Request-Id, ZG-Res-Key, Retry-After"));
     if (!span_eq(r->cors_origin, SPAN("*"))) http_put_field(h, "Vary", SPAN("Origin"));
   }
 }
@@ -26,8 +27,10 @@ static void put_common(struct reply *r) {
 static void put_connection(struct reply *r) {
   struct buf *h = &r->flow->head;
   bool keep = r->keep && r->conn->keep_alive && !r->conn->server->is_stopping;
-  if (!keep) http_put_field(h, "Connection", SPAN("close"));
-  else if (r->conn->minor == 0) http_put_field(h, "Connection", SPAN("keep-alive"));
+  if (!keep)
+    http_put_field(h, "Connection", SPAN("close"));
+  else if (r->conn->minor == 0)
+    http_put_field(h, "Connection", SPAN("keep-alive"));
   r->keep = keep;
 }
 
@@ -37,7 +40,8 @@ static void finish(struct reply *r) {
   if (c) conn_finish(c, r->keep);
 }
 
-void reply_text(struct reply *r, int status, const char *content_type, struct span body, const struct reply_extra *extra) {
+void reply_text(struct reply *r, int status, const char *content_type, struct span body,
+                const struct reply_extra *extra) {
   if (!r->conn) return;
   struct buf *h = &r->flow->head;
   buf_clear(h);
@@ -48,7 +52,8 @@ void reply_text(struct reply *r, int status, const char *content_type, struct sp
   if (extra && extra->allow) http_put_field(h, "Allow", span_str(extra->allow));
   if (extra && extra->is_preflight) {
     http_put_field(h, "Access-Control-Allow-Methods", SPAN("GET, POST, OPTIONS"));
-    http_put_field(h, "Access-Control-Allow-Headers", SPAN("Authorization, Content-Type, X-Request-Id, X-Session-Id, Idempotency-Key"));
+    http_put_field(h, "Access-Control-Allow-Headers",
+                   SPAN("Authorization, Content-Type, X-Request-Id, X-Session-Id, Idempotency-Key"));
     http_put_field(h, "Access-Control-Max-Age", SPAN("86400"));
   }
   if (extra) buf_put_span(h, extra->fields);
@@ -58,7 +63,8 @@ void reply_text(struct reply *r, int status, const char *content_type, struct sp
   }
   put_connection(r);
   buf_put_str(h, "\r\n");
-  uv_buf_t bufs[2] = {uv_buf_init(h->data, (unsigned)h->len), uv_buf_init((char *)body.ptr, (unsigned)body.len)};
+  uv_buf_t bufs[2] = {uv_buf_init(h->data, (unsigned)h->len),
+                      uv_buf_init((char *)body.ptr, (unsigned)body.len)};
   bool has_body = body.len && !r->conn->is_head_request && status != 204;
   if (conn_send(r->conn, bufs, has_body ? 2 : 1)) r->keep = false;
   finish(r);
@@ -69,7 +75,8 @@ void reply_error(struct reply *r, int status, const char *type, const char *code
   if (!r->conn) return;
   struct buf *t = &r->flow->text;
   buf_clear(t);
-  struct http_error e = {.status = status, .type = type, .code = code, .message = message, .request_id = r->request_id};
+  struct http_error e = {
+      .status = status, .type = type, .code = code, .message = message, .request_id = r->request_id};
   http_put_error_body(t, &e);
   reply_text(r, status, "application/json", buf_span(t), extra);
 }

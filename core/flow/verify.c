@@ -1,6 +1,6 @@
 /*
- * verify: finds the provider that gave an answer and says whether the answer can be proved. A direct endpoint signs
- * nothing, so nothing can be proved about it: null, never true.
+ * verify: finds the provider that gave an answer and says whether the answer can be proved. A direct endpoint
+ * signs nothing, so nothing can be proved about it: null, never true.
  */
 #include "flow/api.h"
 #include "base/clock.h"
@@ -67,7 +67,8 @@ void verify_answer(struct exchange *x) {
   json_cstring(&w, why);
   json_close(&w, '}');
   json_key(&w, "note");
-  json_cstring(&w, is_direct ? "Answers of direct endpoints cannot be verified" : "The chain is not configured, so this answer cannot be verified");
+  json_cstring(&w, is_direct ? "Answers of direct endpoints cannot be verified"
+                             : "The chain is not configured, so this answer cannot be verified");
   json_close(&w, '}');
   exchange_answer(x, 200, "application/json", buf_span(&x->flow->text), NULL);
 }

@@ -55,6 +55,7 @@ void provider_unref(struct provider **pp) {
   *pp = NULL;
   if (!p || __atomic_fetch_sub(&p->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
   (void)pthread_mutex_destroy(&p->lock);
+  free(p->models);
   free(p);
 }
 
@@ -341,6 +342,21 @@ bool provider_id_eq(struct span a, struct span b) {
   if (span_eq(a, b)) return true;
   return a.len == b.len && provider_id_is_address(a) && provider_id_is_address(b) &&
          strncasecmp(a.ptr, b.ptr, a.len) == 0;
+}
+
+void provider_set_models(struct provider *p, struct span names) {
+  char *copy = x_strndup(names.ptr ? names.ptr : "", names.len < PROVIDER_MODELS_MAX ? names.len : PROVIDER_MODELS_MAX);
+  pthread_mutex_lock(&p->lock);
+  char *old = p->models;
+  p->models = copy;
+  pthread_mutex_unlock(&p->lock);
+  free(old);
+}
+
+void provider_put_models(struct provider *p, struct buf *out) {
+  pthread_mutex_lock(&p->lock);
+  if (p->models) buf_put_str(out, p->models);
+  pthread_mutex_unlock(&p->lock);
 }
 
 struct registry {

@@ -11,6 +11,7 @@
 #ifndef MOONGATE_MODEL_PROVIDER_H
 #define MOONGATE_MODEL_PROVIDER_H
 
+#include "base/buf.h"
 #include "model/outcome.h"
 
 #include <pthread.h>
@@ -89,7 +90,10 @@ struct provider {
   unsigned probe_fails, probe_passes;
   bool was_probed;
   enum outcome_class ejected_for;
+  char *models; /* what it said it serves, one name a line; under the lock; NULL: it has not said */
 };
+
+#define PROVIDER_MODELS_MAX 16384
 
 #define PROVIDER_PEAK_TAU_MS 10000.0
 /*
@@ -129,6 +133,9 @@ void provider_switch(struct provider *p, enum provider_admin admin);
 /* `reason` NULL: it is ready. Otherwise it is listed unhealthy with the reason and never a candidate. */
 void provider_set_init(struct provider *p, const char *reason);
 
+/* What its model list says, one name a line; at most PROVIDER_MODELS_MAX bytes. */
+void provider_set_models(struct provider *p, struct span names);
+
 /* ---- reading ---- */
 enum provider_bar provider_barred(const struct provider *p, uint64_t now_ms);
 /* As barred, when nobody is free: only the operator's switch, initialisation and a rate-limit pause still count. */
@@ -139,6 +146,8 @@ bool provider_is_healthy(const struct provider *p, uint64_t now_ms);
 uint64_t provider_free_in_ms(const struct provider *p, uint64_t now_ms);
 /* Why it was last taken out; empty when nothing was, or when what it names has ended by a probe. */
 void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX]);
+/* Appends the names of provider_set_models(); `out` must have room for PROVIDER_MODELS_MAX bytes. */
+void provider_put_models(struct provider *p, struct buf *out);
 const char *provider_state_name(enum provider_state s);
 const char *provider_admin_name(enum provider_admin a);
 

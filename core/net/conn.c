@@ -13,7 +13,8 @@
 static void parse(struct conn *c);
 static void on_deadline(struct wheel_timer *t);
 
-/* ---- life and death ------------------------------------------------------------------------------------------ */
+/* ---- life and death
+ * ------------------------------------------------------------------------------------------ */
 
 void conn_server_init(struct conn_server *s, struct loop *loop, const struct conn_ops *ops, void *context,
                       const struct conn_limits *limits) {
@@ -77,7 +78,8 @@ void conn_server_abort(struct conn_server *s) {
   }
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading
+ * --------------------------------------------------------------------------------------------------- */
 
 static void lend_buffer(uv_handle_t *h, size_t suggested, uv_buf_t *out) {
   (void)suggested;
@@ -95,8 +97,10 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf);
 static void read_start(struct conn *c) {
   if (c->is_reading || c->state == CONN_CLOSING || c->saw_eof) return;
   int err = uv_read_start((uv_stream_t *)&c->tcp, lend_buffer, on_read);
-  if (err) fail(c);
-  else c->is_reading = true;
+  if (err)
+    fail(c);
+  else
+    c->is_reading = true;
 }
 
 static void read_stop(struct conn *c) {
@@ -107,6 +111,12 @@ static void read_stop(struct conn *c) {
 
 static void start_timer(struct conn *c, uint64_t after_ms) {
   loop_timer_start(c->server->loop, &c->timer, on_deadline, after_ms);
+}
+
+/* Ends with the window, or with the whole body's time when that is sooner. */
+static void start_body_window(struct conn *c, uint64_t window_ms) {
+  uint64_t now = loop_now_ms(c->server->loop), left = c->body_until_ms > now ? c->body_until_ms - now : 0;
+  start_timer(c, window_ms < left ? window_ms : left);
 }
 
 static void enter_idle(struct conn *c) {
@@ -129,8 +139,8 @@ static void end_output(struct conn *c) {
 }
 
 /*
- * Our side is closed once everything is sent; what the client still sends is read and dropped for a while, so that a
- * reset does not destroy the answer on its way.
+ * Our side is closed once everything is sent; what the client still sends is read and dropped for a while, so
+ * that a reset does not destroy the answer on its way.
  */
 static void enter_linger(struct conn *c) {
   c->state = CONN_LINGER;
@@ -158,11 +168,12 @@ static void on_deadline(struct wheel_timer *t) {
   switch (c->state) {
   case CONN_HEAD: raise_fault(c, &HTTP_FAULT_HEAD_TIMEOUT); break;
   case CONN_BODY:
-    if (c->window_bytes < c->server->limits.body_rate_bytes) {
+    if (c->window_bytes < c->server->limits.body_rate_bytes ||
+        loop_now_ms(c->server->loop) >= c->body_until_ms) {
       raise_fault(c, &HTTP_FAULT_BODY_TIMEOUT);
     } else {
       c->window_bytes = 0;
-      start_timer(c, c->server->limits.body_window_ms);
+      start_body_window(c, c->server->limits.body_window_ms);
     }
     break;
   default: fail(c);
@@ -202,9 +213,12 @@ static bool take_head(struct conn *c, const char *data, size_t len, size_t *used
   c->is_finished = false;
   c->drained = 0;
   c->window_bytes = 0;
+  c->body_until_ms = loop_now_ms(s->loop) + s->limits.body_ms;
   c->state = CONN_BODY;
-  if (c->body_ended) loop_timer_stop(s->loop, &c->timer);
-  else start_timer(c, BODY_GRACE_MS + s->limits.body_window_ms);
+  if (c->body_ended)
+    loop_timer_stop(s->loop, &c->timer);
+  else
+    start_body_window(c, BODY_GRACE_MS + s->limits.body_window_ms);
   s->ops->on_request(c, req);
   return true;
 }
@@ -233,8 +247,10 @@ static size_t take_body(struct conn *c, const char *data, size_t len) {
       enum chunk_result r = chunk_decode(&c->chunk, &n, &piece, data + used, len - used);
       used += n;
       if (r == CHUNK_BAD) {
-        if (c->state == CONN_DRAINING) close_now(c);
-        else raise_fault(c, &HTTP_FAULT_BAD_CHUNK);
+        if (c->state == CONN_DRAINING)
+          close_now(c);
+        else
+          raise_fault(c, &HTTP_FAULT_BAD_CHUNK);
         return len;
       }
       if (r == CHUNK_END) {
@@ -253,7 +269,8 @@ static size_t take_body(struct conn *c, const char *data, size_t len) {
     } else if (piece.len) {
       c->server->ops->on_body(c, piece.ptr, piece.len);
     }
-    if (c->framing == HTTP_LENGTH && c->body_left == 0 && (c->state == CONN_BODY || c->state == CONN_DRAINING))
+    if (c->framing == HTTP_LENGTH && c->body_left == 0 &&
+        (c->state == CONN_BODY || c->state == CONN_DRAINING))
       end_of_body(c);
   }
   return used;
@@ -278,7 +295,8 @@ static size_t consume(struct conn *c, const char *data, size_t len) {
     case CONN_HEAD:
       /* An unsent answer to an earlier request holds the next one back: pipelining cannot fill memory. */
       if (at == len || conn_pending(c) > CONN_HIGH_WATER) return at;
-      if (!take_head(c, data + at, len - at, &used)) return c->state == CONN_HEAD || c->state == CONN_IDLE ? at : len;
+      if (!take_head(c, data + at, len - at, &used))
+        return c->state == CONN_HEAD || c->state == CONN_IDLE ? at : len;
       at += used;
       if (c->state == CONN_BODY && c->body_ended) end_of_body(c);
       break;
@@ -318,8 +336,10 @@ static void take_bytes(struct conn *c, const char *data, size_t len) {
     if (len == 0 || c->state == CONN_CLOSING || c->state == CONN_LINGER) return;
     if (buf_append(&c->in, data, len)) fail(c);
   } else {
-    if (buf_append(&c->in, data, len)) fail(c);
-    else parse(c);
+    if (buf_append(&c->in, data, len))
+      fail(c);
+    else
+      parse(c);
   }
   /* More requests behind a running one: enough is held, the rest may wait in the kernel. */
   bool is_blocked = c->state == CONN_WAITING || conn_pending(c) > CONN_HIGH_WATER;
@@ -338,16 +358,21 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
     c->saw_eof = true;
     c->is_reading = false;
     (void)uv_read_stop(s);
-    if (c->is_active || conn_pending(c) == 0) fail(c);
-    else c->keep_alive = false; /* the answer still goes out */
+    if (c->is_active || conn_pending(c) == 0)
+      fail(c);
+    else
+      c->keep_alive = false; /* the answer still goes out */
     return;
   }
-  if (c->state == CONN_LINGER) c->drained += (uint64_t)n;
-  else take_bytes(c, buf->base, (size_t)n);
+  if (c->state == CONN_LINGER)
+    c->drained += (uint64_t)n;
+  else
+    take_bytes(c, buf->base, (size_t)n);
   l->read_buf_is_lent = false;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * --------------------------------------------------------------------------------------------------- */
 
 static void flush(struct conn *c);
 
@@ -376,16 +401,20 @@ static void on_write_stalled(struct wheel_timer *t) {
 static void on_written(uv_write_t *req, int status) {
   struct conn *c = req->data;
   c->is_writing = false;
-  if (c->writing.cap > KEEP_BUFFER_MAX) buf_release(&c->writing);
-  else buf_clear(&c->writing);
+  if (c->writing.cap > KEEP_BUFFER_MAX)
+    buf_release(&c->writing);
+  else
+    buf_clear(&c->writing);
   if (c->state == CONN_CLOSING) return;
   loop_timer_stop(c->server->loop, &c->write_timer);
   if (status < 0) {
     fail(c);
     return;
   }
-  if (c->out.len) flush(c);
-  else after_output(c);
+  if (c->out.len)
+    flush(c);
+  else
+    after_output(c);
 }
 
 static void flush(struct conn *c) {
@@ -459,7 +488,8 @@ void conn_finish(struct conn *c, bool keep) {
   if (!c->is_parsing && c->in.len) parse(c);
 }
 
-/* ---- accepting ------------------------------------------------------------------------------------------------- */
+/* ---- accepting
+ * ------------------------------------------------------------------------------------------------- */
 
 static void note_peer(struct conn *c) {
   struct sockaddr_storage a;
@@ -474,7 +504,8 @@ static void note_peer(struct conn *c) {
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
     (void)uv_ip6_name(in6, c->peer, sizeof c->peer);
     const unsigned char *b = in6->sin6_addr.s6_addr;
-    c->peer_is_loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && b[12] == 127);
+    c->peer_is_loopback =
+        IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && b[12] == 127);
   }
 }
 

@@ -1,16 +1,18 @@
 /*
- * conn: one client connection. Turns bytes into requests, one at a time and in order, and carries the answer's
- * bytes back with backpressure. It knows HTTP framing of requests; answers are bytes that the layer above framed.
+ * conn: one client connection. Turns bytes into requests, one at a time and in order, and carries the
+ * answer's bytes back with backpressure. It knows HTTP framing of requests; answers are bytes that the layer
+ * above framed.
  *
  * Thread: its loop's.   Owner: itself (in its server's list), freed when its socket has closed.
  * Invariant: between on_request and conn_finish exactly one request is active; on_gone is called at most once
  * for it, and never after conn_finish.
  *
  *   IDLE ──bytes──► HEAD ──on_request──► BODY ──on_body_end──► WAITING ──conn_finish──► IDLE (next request)
- *     ▲                                    │ conn_finish before the body has ended: DRAINING (small) or LINGER
- *     └────────────────────────────────────┘
+ *     ▲                                    │ conn_finish before the body has ended: DRAINING (small) or
+ * LINGER └────────────────────────────────────┘
  *
- * The peer leaving (end of file, reset, a deadline) while a request is active → on_gone, then the socket closes.
+ * The peer leaving (end of file, reset, a deadline) while a request is active → on_gone, then the socket
+ * closes.
  */
 #ifndef MOONGATE_NET_CONN_H
 #define MOONGATE_NET_CONN_H
@@ -30,7 +32,8 @@ struct conn_ops {
   /* Body bytes without framing, then the end. Not called after conn_finish. */
   void (*on_body)(struct conn *c, const char *bytes, size_t len);
   void (*on_body_end)(struct conn *c);
-  /* Bytes that are no request, or came too slowly. Answer with conn_send and conn_finish; the connection closes. */
+  /* Bytes that are no request, or came too slowly. Answer with conn_send and conn_finish; the connection
+   * closes. */
   void (*on_fault)(struct conn *c, const struct http_fault *fault);
   /* All pending output has left. */
   void (*on_drained)(struct conn *c);
@@ -39,8 +42,9 @@ struct conn_ops {
 };
 
 struct conn_limits {
-  uint32_t head_ms, idle_ms, write_ms; /* whole head; between requests; no progress while writing */
-  uint32_t body_rate_bytes, body_window_ms;
+  uint32_t head_ms, idle_ms, write_ms;      /* whole head; between requests; no progress while writing */
+  uint32_t body_rate_bytes, body_window_ms; /* at least so many in each window */
+  uint32_t body_ms;                         /* whole body */
 };
 
 /* What a group of connections shares; outlives them. */
@@ -51,7 +55,7 @@ struct conn_server {
   struct conn_limits limits; /* read when a deadline starts */
   struct list conns;
   unsigned n_conns;
-  bool is_stopping; /* finish what runs, accept no further requests */
+  bool is_stopping;            /* finish what runs, accept no further requests */
   struct http_request scratch; /* the head being handled */
 };
 
@@ -68,7 +72,7 @@ struct conn {
   enum http_framing framing;
   struct chunk_decoder chunk;
   uint64_t body_left, drained;
-  uint64_t window_bytes;
+  uint64_t window_bytes, body_until_ms;
   struct buf out, writing;
   uv_write_t write_req;
   uv_shutdown_t shutdown_req;
@@ -76,11 +80,11 @@ struct conn {
   char peer[48]; /* address without port */
   bool peer_is_loopback;
   bool is_reading, is_writing, is_parsing, has_faulted;
-  bool is_active;     /* on_request was called, conn_finish was not */
-  bool is_finished;   /* conn_finish was called, pending output may remain */
-  bool keep_alive;    /* what the client and we agreed on */
+  bool is_active;   /* on_request was called, conn_finish was not */
+  bool is_finished; /* conn_finish was called, pending output may remain */
+  bool keep_alive;  /* what the client and we agreed on */
   bool body_ended, saw_eof;
-  unsigned minor;     /* HTTP/1.minor of the active request */
+  unsigned minor; /* HTTP/1.minor of the active request */
   bool is_head_request;
 };
 
@@ -94,17 +98,21 @@ void conn_server_abort(struct conn_server *s);
 /* Takes a pending connection of `listener`. */
 int conn_accept(struct conn_server *s, uv_stream_t *listener);
 
-/* Queues bytes (copied when the socket does not take them at once). 0, or an error after which the connection is closing. */
+/* Queues bytes (copied when the socket does not take them at once). 0, or an error after which the connection
+ * is closing. */
 int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n);
 /* Bytes that wait for the client. */
 static inline size_t conn_pending(const struct conn *c) {
   return c->out.len + c->writing.len;
 }
-/* The answer is complete; `keep` false closes the connection once it has been sent. `c` may be handling the next request on return. */
+/* The answer is complete; `keep` false closes the connection once it has been sent. `c` may be handling the
+ * next request on return. */
 void conn_finish(struct conn *c, bool keep);
-/* Ends the connection now, without waiting for output: the client sees that the answer broke off. No on_gone. */
+/* Ends the connection now, without waiting for output: the client sees that the answer broke off. No on_gone.
+ */
 void conn_abort(struct conn *c);
-/* The head was accepted and the body is wanted: answers Expect: 100-continue when the client waits for that. */
+/* The head was accepted and the body is wanted: answers Expect: 100-continue when the client waits for that.
+ */
 void conn_continue(struct conn *c);
 
 #endif

@@ -26,7 +26,8 @@ static uint16_t port_of(int fd) {
   struct sockaddr_storage a;
   socklen_t len = sizeof a;
   if (getsockname(fd, (struct sockaddr *)&a, &len)) return 0;
-  return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
+  return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                                       : ((struct sockaddr_in *)&a)->sin_port);
 }
 
 int listener_bind(const char *host, uint16_t *port, bool share, const char **why) {

@@ -1,5 +1,6 @@
 /*
- * listener: listening sockets. Several may share one port (SO_REUSEPORT); the kernel spreads connections over them.
+ * listener: listening sockets. Several may share one port (SO_REUSEPORT); the kernel spreads connections over
+ * them.
  *
  * Thread: listener_bind() any; the rest its loop's.
  */
@@ -15,8 +16,8 @@ struct listener {
 };
 
 /*
- * Binds and listens. *port 0 picks a free one, which is stored. Returns the descriptor, or a negative error; `why` then
- * says more ("address in use" …). `host` is an address or a name.
+ * Binds and listens. *port 0 picks a free one, which is stored. Returns the descriptor, or a negative error;
+ * `why` then says more ("address in use" …). `host` is an address or a name.
  */
 int listener_bind(const char *host, uint16_t *port, bool share, const char **why) MUST_CHECK;
 /* Accepts from `fd` into the server from now on; takes the descriptor over. */

@@ -36,7 +36,8 @@ struct loop {
 };
 
 int loop_init(struct loop *l) MUST_CHECK;
-/* Closes the loop's own handles; then runs the loop until nothing is left and frees it. All others must be closing. */
+/* Closes the loop's own handles; then runs the loop until nothing is left and frees it. All others must be
+ * closing. */
 void loop_close(struct loop *l);
 
 /* Monotonic milliseconds, as of this turn of the loop. */

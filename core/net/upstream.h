@@ -1,12 +1,13 @@
 /*
- * upstream: one call to a provider, as the layers above see it, whichever transport carries it. A call is started,
- * may be paused and resumed, and ends with exactly one on_done, or with upstream_cancel() and then none.
+ * upstream: one call to a provider, as the layers above see it, whichever transport carries it. A call is
+ * started, may be paused and resumed, and ends with exactly one on_done, or with upstream_cancel() and then
+ * none.
  *
- * Thread: its loop's.   Owner: the transport; the caller holds a borrowed pointer from upstream_start() until on_done
- * returned or upstream_cancel() was called.
- * Inside any event the caller may start and cancel calls; those begin and end after the event has returned.
- * Answers are checked (framing, fields: http_response_parse) before on_head; interim answers (1xx) are swallowed, at
- * most 16. Redirects are not followed. Bodies are asked for unencoded and handed over as they come.
+ * Thread: its loop's.   Owner: the transport; the caller holds a borrowed pointer from upstream_start() until
+ * on_done returned or upstream_cancel() was called. Inside any event the caller may start and cancel calls;
+ * those begin and end after the event has returned. Answers are checked (framing, fields:
+ * http_response_parse) before on_head; interim answers (1xx) are swallowed, at most 16. Redirects are not
+ * followed. Bodies are asked for unencoded and handed over as they come.
  */
 #ifndef MOONGATE_NET_UPSTREAM_H
 #define MOONGATE_NET_UPSTREAM_H
@@ -20,14 +21,14 @@ struct upstream;
 struct upstream_call;
 
 enum upstream_end {
-  UPSTREAM_OK,              /* the answer is complete by its own framing */
+  UPSTREAM_OK, /* the answer is complete by its own framing */
   UPSTREAM_DNS,
-  UPSTREAM_CONNECT,         /* refused, unreachable, reset before the request was taken */
+  UPSTREAM_CONNECT, /* refused, unreachable, reset before the request was taken */
   UPSTREAM_CONNECT_TIMEOUT,
   UPSTREAM_TLS,
-  UPSTREAM_NO_ANSWER,       /* closed or reset before a head */
-  UPSTREAM_BAD_ANSWER,      /* what came is no valid answer */
-  UPSTREAM_CUT,             /* closed or reset inside the body */
+  UPSTREAM_NO_ANSWER,  /* closed or reset before a head */
+  UPSTREAM_BAD_ANSWER, /* what came is no valid answer */
+  UPSTREAM_CUT,        /* closed or reset inside the body */
 };
 
 struct upstream_events {
@@ -41,10 +42,11 @@ struct upstream_events {
 
 /* All pointers are borrowed until the call has ended, but for `fields` (copied). */
 struct upstream_request {
-  bool is_post;             /* else GET */
-  struct span base;         /* "http://host:port/v1" */
-  struct span path;         /* "/chat/completions" */
-  struct span fields[2];    /* "Name: value\r\n" lines without Host, Content-Length, Connection, Accept-Encoding */
+  bool is_post;     /* else GET */
+  struct span base; /* "http://host:port/v1" */
+  struct span path; /* "/chat/completions" */
+  struct span
+      fields[2]; /* "Name: value\r\n" lines without Host, Content-Length, Connection, Accept-Encoding */
   struct span body[UPSTREAM_SEGMENTS_MAX]; /* sent one after the other */
   unsigned n_body;
   uint32_t connect_ms;
@@ -53,15 +55,16 @@ struct upstream_request {
 };
 
 struct upstream_options {
-  const char *ca_file;      /* NULL: the system's certificates */
-  uint32_t idle_ms;         /* idle connections older than this are not used again */
-  bool is_curl_only;        /* libcurl for http:// too */
+  const char *ca_file; /* NULL: the system's certificates */
+  uint32_t idle_ms;    /* idle connections older than this are not used again */
+  bool is_curl_only;   /* libcurl for http:// too */
 };
 
 /* Once per process, before threads. */
 int upstream_global_init(void) MUST_CHECK;
 void upstream_global_release(void);
-/* http:// on our own HTTP/1.1 transport, https:// (and HTTP/2, where the provider offers it) on libcurl's multi interface. */
+/* http:// on our own HTTP/1.1 transport, https:// (and HTTP/2, where the provider offers it) on libcurl's
+ * multi interface. */
 struct upstream *upstream_new(struct loop *loop, const struct upstream_options *options);
 /* All calls must have ended. Handles close on the loop's next turns. */
 void upstream_free(struct upstream *u);

@@ -1,9 +1,9 @@
 /*
- * The libcurl transport. One multi handle per loop; libcurl says which sockets and which timeout it wants watched, the
- * loop reports back. Easy handles are kept with their settings and used again for the same URL.
+ * The libcurl transport. One multi handle per loop; libcurl says which sockets and which timeout it wants
+ * watched, the loop reports back. Easy handles are kept with their settings and used again for the same URL.
  *
- * libcurl must not be re-entered from its own callbacks, so starts and cancels that arrive there are queued and carried
- * out by run(), the only place that collects finished transfers.
+ * libcurl must not be re-entered from its own callbacks, so starts and cancels that arrive there are queued
+ * and carried out by run(), the only place that collects finished transfers.
  */
 #include "net/transport.h"
 
@@ -85,7 +85,8 @@ void upstream_global_release(void) {
   curl_global_cleanup();
 }
 
-/* ---- sockets and the timeout ----------------------------------------------------------------------------------- */
+/* ---- sockets and the timeout
+ * ----------------------------------------------------------------------------------- */
 
 static void socket_action(struct curl_transport *u, curl_socket_t fd, int flags) {
   int running = 0;
@@ -150,10 +151,13 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
   struct curl_transport *u = user;
   struct socket_watch *w = find_watch(u, fd);
   if (what == CURL_POLL_REMOVE) {
-    /* A connection that goes back to the pool stays watched: no system call now and none at its next use. What is no
-       connection (the resolver's wake-up pipe) is closed behind our back, so its watch must go at once. */
-    if (w && w->is_connection) w->is_wanted = false;
-    else if (w) drop_watch(w);
+    /* A connection that goes back to the pool stays watched: no system call now and none at its next use.
+       What is no connection (the resolver's wake-up pipe) is closed behind our back, so its watch must go at
+       once. */
+    if (w && w->is_connection)
+      w->is_wanted = false;
+    else if (w)
+      drop_watch(w);
     return 0;
   }
   if (!w) w = add_watch(u, fd, false);
@@ -193,12 +197,15 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *user) {
   (void)multi;
   struct curl_transport *u = user;
   u->timeout_now = timeout_ms == 0;
-  if (timeout_ms > 0) loop_timer_start(u->loop, &u->timer, on_timeout, (uint64_t)timeout_ms);
-  else loop_timer_stop(u->loop, &u->timer);
+  if (timeout_ms > 0)
+    loop_timer_start(u->loop, &u->timer, on_timeout, (uint64_t)timeout_ms);
+  else
+    loop_timer_stop(u->loop, &u->timer);
   return 0;
 }
 
-/* ---- the answer -------------------------------------------------------------------------------------------------- */
+/* ---- the answer
+ * -------------------------------------------------------------------------------------------------- */
 
 static size_t refuse(struct curl_call *call, const char *why) {
   call->bad_answer = why;
@@ -241,7 +248,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *user) {
   return len;
 }
 
-/* ---- the request ------------------------------------------------------------------------------------------------- */
+/* ---- the request
+ * ------------------------------------------------------------------------------------------------- */
 
 static size_t on_read_body(char *out, size_t size, size_t n, void *user) {
   struct curl_call *call = user;
@@ -433,7 +441,8 @@ static void start(struct transport *base, const struct upstream_request *req, st
   run(u);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void recycle(struct curl_call *call) {
   struct curl_transport *u = call->up;
@@ -496,7 +505,9 @@ static void collect(struct curl_transport *u) {
       (void)curl_multi_remove_handle(u->multi, call->easy);
       u->depth--;
       call->is_added = false;
-      const char *detail = call->bad_answer ? call->bad_answer : call->error[0] ? call->error : curl_easy_strerror(code);
+      const char *detail = call->bad_answer ? call->bad_answer
+                           : call->error[0] ? call->error
+                                            : curl_easy_strerror(code);
       call->req.events->on_done(call->req.user, end_of(call, code), detail);
     }
     recycle(call);
@@ -583,12 +594,17 @@ static double connect_ms(struct upstream_call *base) {
   return (double)(tls_us > connect_us ? tls_us : connect_us) / 1000;
 }
 
-/* ---- the transport -------------------------------------------------------------------------------------------------- */
+/* ---- the transport
+ * -------------------------------------------------------------------------------------------------- */
 
 static void release(struct transport *base);
 
-static const struct transport_ops OPS = {.start = start, .cancel = cancel_call, .pause = pause_call,
-                                         .resume = resume_call, .connect_ms = connect_ms, .release = release};
+static const struct transport_ops OPS = {.start = start,
+                                         .cancel = cancel_call,
+                                         .pause = pause_call,
+                                         .resume = resume_call,
+                                         .connect_ms = connect_ms,
+                                         .release = release};
 
 struct transport *transport_curl_new(struct loop *loop, const struct upstream_options *options) {
   struct curl_transport *u = x_calloc(1, sizeof *u);

@@ -1,26 +1,27 @@
 /*
- * The native transport: HTTP/1.1 over plain TCP with a keep-alive pool per provider. In steady state a call costs one
- * writev and one read: the head and the body's segments leave together, and the answer is handed over where it was read.
+ * The native transport: HTTP/1.1 over plain TCP with a keep-alive pool per provider. In steady state a call
+ * costs one writev and one read: the head and the body's segments leave together, and the answer is handed
+ * over where it was read.
  *
- *   call:   RESOLVING ─► CONNECTING ─► SENDING ─► HEAD ─► BODY ─► done          (an idle connection starts at SENDING)
- *   socket: owned by the transport; lent to one call at a time; idle ones keep reading, so that the provider's close, or
- *           a byte nobody asked for, takes them out of the pool at once.
+ *   call:   RESOLVING ─► CONNECTING ─► SENDING ─► HEAD ─► BODY ─► done          (an idle connection starts at
+ * SENDING) socket: owned by the transport; lent to one call at a time; idle ones keep reading, so that the
+ * provider's close, or a byte nobody asked for, takes them out of the pool at once.
  *
- * A connection may die at the moment it is used again: when it ends before any byte of the answer, the call is carried
- * over to a fresh connection, once.
+ * A connection may die at the moment it is used again: when it ends before any byte of the answer, the call
+ * is carried over to a fresh connection, once.
  */
 #include "net/transport.h"
 #include "wire/chunk.h"
 
 #include <stdlib.h>
 
-#define ADDRESSES_MAX     8
-#define RESOLVED_MS       30000
-#define IDLE_MAX          256
-#define INTERIM_MAX       16
-#define SWEEP_MS          5000
-#define NEXT_ADDRESS_MS   1000 /* an address gets this long while another is left */
-#define FREE_CALLS_MAX    256
+#define ADDRESSES_MAX   8
+#define RESOLVED_MS     30000
+#define IDLE_MAX        256
+#define INTERIM_MAX     16
+#define SWEEP_MS        5000
+#define NEXT_ADDRESS_MS 1000 /* an address gets this long while another is left */
+#define FREE_CALLS_MAX  256
 
 enum phase { PHASE_RESOLVING, PHASE_CONNECTING, PHASE_SENDING, PHASE_HEAD, PHASE_BODY };
 
@@ -29,7 +30,7 @@ struct h1_call;
 struct origin { /* one scheme://host:port */
   struct list node;
   struct h1 *h1;
-  char *base;       /* as in requests: "http://host:port/path" */
+  char *base; /* as in requests: "http://host:port/path" */
   size_t base_len;
   char *host, *authority, *path;
   uint16_t port;
@@ -38,8 +39,8 @@ struct origin { /* one scheme://host:port */
   uint64_t resolved_at_ms; /* 0: not yet */
   bool is_literal, is_resolving;
   uv_getaddrinfo_t request;
-  struct list waiting; /* calls, for the resolver */
-  struct list idle;    /* sockets, the one used last comes first */
+  struct list waiting;      /* calls, for the resolver */
+  struct list idle;         /* sockets, the one used last comes first */
   unsigned n_idle, n_users; /* calls, sockets and a running look-up keep an origin alive */
 };
 
@@ -58,8 +59,8 @@ struct h1 {
 
 struct socket {
   uv_tcp_t tcp;
-  struct list node;  /* in h1.sockets */
-  struct list idle;  /* in origin.idle */
+  struct list node; /* in h1.sockets */
+  struct list idle; /* in origin.idle */
   struct h1 *h1;
   struct origin *origin;
   struct h1_call *call;
@@ -76,7 +77,7 @@ struct h1_call {
   struct origin *origin;
   struct socket *socket;
   struct upstream_request req;
-  struct buf head;   /* of the request; being written, perhaps, until the call ends */
+  struct buf head;        /* of the request; being written, perhaps, until the call ends */
   struct buf answer_head; /* one that came in pieces */
   enum phase phase;
   unsigned next_address, interim;
@@ -97,7 +98,9 @@ static bool read_on(struct socket *s);
 static void use_socket(struct h1_call *call, struct socket *s);
 static void begin(struct h1_call *call, bool fresh);
 
-/* ---- ends --------------------------------------------------------------------------------------------------------- */
+/* ---- ends
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 /* Sockets and look-ups end on the loop, after release(); the last one takes the transport with it. */
 static void free_when_unused(struct h1 *h) {
@@ -215,7 +218,8 @@ static void lost(struct h1_call *call, const char *why) {
   }
 }
 
-/* ---- the answer ---------------------------------------------------------------------------------------------------- */
+/* ---- the answer
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* Length of the head at the front of data; 0: incomplete, -1: a line that does not end in CRLF. */
 static long find_head_end(const char *data, size_t len, size_t from) {
@@ -298,7 +302,8 @@ static void take_bytes(struct h1_call *call, struct socket *s, const char *data,
     size_t from = 0, before = is_split ? call->answer_head.len : 0;
     if (is_split) {
       from = before > 3 ? before - 3 : 0;
-      if (before + len > HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES || buf_append(&call->answer_head, data, len)) {
+      if (before + len > HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES ||
+          buf_append(&call->answer_head, data, len)) {
         fail(call, UPSTREAM_BAD_ANSWER, "its head is too large");
         return;
       }
@@ -318,7 +323,8 @@ static void take_bytes(struct h1_call *call, struct socket *s, const char *data,
       if (!is_split) {
         call->phase = PHASE_HEAD;
         buf_clear(&call->answer_head);
-        if (buf_append(&call->answer_head, data, len)) fail(call, UPSTREAM_BAD_ANSWER, "its head is too large");
+        if (buf_append(&call->answer_head, data, len))
+          fail(call, UPSTREAM_BAD_ANSWER, "its head is too large");
       }
       return;
     }
@@ -351,8 +357,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   if (n > 0 && call) {
     take_bytes(call, s, buf->base, (size_t)n);
   } else if (n < 0 && call) {
-    if (call->phase == PHASE_BODY && call->framing == HTTP_UNTIL_CLOSE && n == UV_EOF) complete(call, false);
-    else lost(call, n == UV_EOF ? "the connection was closed" : uv_strerror((int)n));
+    if (call->phase == PHASE_BODY && call->framing == HTTP_UNTIL_CLOSE && n == UV_EOF)
+      complete(call, false);
+    else
+      lost(call, n == UV_EOF ? "the connection was closed" : uv_strerror((int)n));
   } else if (n != 0 && n != UV_ENOBUFS) {
     close_socket(s); /* idle: closed by the provider, or bytes that nobody asked for */
   }
@@ -376,10 +384,12 @@ static void pause_call(struct upstream_call *base) {
 static void resume_call(struct upstream_call *base) {
   struct h1_call *call = container_of(base, struct h1_call, base);
   call->is_paused = false;
-  if (call->socket && call->phase >= PHASE_SENDING && !read_on(call->socket)) fail_later(call, UPSTREAM_CUT, "cannot read on");
+  if (call->socket && call->phase >= PHASE_SENDING && !read_on(call->socket))
+    fail_later(call, UPSTREAM_CUT, "cannot read on");
 }
 
-/* ---- the request --------------------------------------------------------------------------------------------------- */
+/* ---- the request
+ * --------------------------------------------------------------------------------------------------- */
 
 static void on_written(uv_write_t *w, int status) {
   struct socket *s = w->data;
@@ -445,7 +455,8 @@ static void use_socket(struct h1_call *call, struct socket *s) {
   }
 }
 
-/* ---- connecting ------------------------------------------------------------------------------------------------------ */
+/* ---- connecting
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void on_connected(uv_connect_t *c, int status) {
   struct socket *s = c->data;
@@ -512,7 +523,8 @@ static void connect_next(struct h1_call *call) {
   fail_later(call, call->end, call->detail);
 }
 
-/* Even and odd families in turn, the resolver's first choice first (RFC 8305, 4, without the parallel attempts). */
+/* Even and odd families in turn, the resolver's first choice first (RFC 8305, 4, without the parallel
+ * attempts). */
 static void take_addresses(struct origin *o, const struct addrinfo *list) {
   const struct addrinfo *all[32];
   unsigned n = 0;
@@ -553,8 +565,10 @@ static void on_resolved(uv_getaddrinfo_t *r, int status, struct addrinfo *list) 
   while ((node = list_pop_front(&ready))) {
     struct h1_call *call = container_of(node, struct h1_call, node);
     loop_timer_stop(o->h1->loop, &call->clock);
-    if (status == 0 && o->n_addresses) connect_next(call);
-    else finish(call, UPSTREAM_DNS, status ? uv_strerror(status) : "the name has no address");
+    if (status == 0 && o->n_addresses)
+      connect_next(call);
+    else
+      finish(call, UPSTREAM_DNS, status ? uv_strerror(status) : "the name has no address");
   }
   forget_origin(o);
 }
@@ -609,11 +623,14 @@ static void begin(struct h1_call *call, bool fresh) {
     return;
   }
   bool is_known = o->is_literal || (o->resolved_at_ms && call->began_ms - o->resolved_at_ms < RESOLVED_MS);
-  if (is_known) connect_next(call);
-  else resolve(call);
+  if (is_known)
+    connect_next(call);
+  else
+    resolve(call);
 }
 
-/* ---- origins, the transport -------------------------------------------------------------------------------------------- */
+/* ---- origins, the transport
+ * -------------------------------------------------------------------------------------------- */
 
 /* `base` was checked when the configuration was loaded: http://authority/path. */
 static struct origin *new_origin(struct h1 *h, struct span base) {
@@ -723,8 +740,12 @@ static void release(struct transport *base) {
   free_when_unused(h);
 }
 
-static const struct transport_ops OPS = {.start = start, .cancel = cancel, .pause = pause_call, .resume = resume_call,
-                                         .connect_ms = connect_ms, .release = release};
+static const struct transport_ops OPS = {.start = start,
+                                         .cancel = cancel,
+                                         .pause = pause_call,
+                                         .resume = resume_call,
+                                         .connect_ms = connect_ms,
+                                         .release = release};
 
 struct transport *transport_h1_new(struct loop *loop, const struct upstream_options *options) {
   struct h1 *h = x_calloc(1, sizeof *h);

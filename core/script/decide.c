@@ -23,7 +23,7 @@
 static double load_of(const struct plan_entry *e) {
   double running = __atomic_load_n(&e->provider->in_flight, __ATOMIC_RELAXED);
   /* Without weight: only when nobody else is there. */
-  return e->weight > 0 ? running / e->weight : 1e18 + running * 1e6;
+  return e->weight > 0 ? running / e->weight : 1e12 + running;
 }
 
 unsigned decide_builtin(const struct plan *plan, const uint16_t *candidates, unsigned n, struct rng *rng) {
@@ -43,10 +43,9 @@ unsigned decide_builtin(const struct plan *plan, const uint16_t *candidates, uns
 
 /* Counts a failure and says so, now and then. `text` NULL: what Lua has left on top of its stack. */
 static void note_error(struct generation *g, enum callback which, const char *text) {
-  static struct log_limit limit;
   unsigned suppressed;
   (void)__atomic_fetch_add(&g->errors, 1, __ATOMIC_RELAXED);
-  if (!log_limit_pass(&limit, 5, 10000, &suppressed)) return;
+  if (!log_limit_pass(&g->limit, 5, 10000, &suppressed)) return;
   char place[256] = "";
   if (text)
     (void)snprintf(place, sizeof place, "%s:%d: %s ", g->file, g->line[which], g->what[which]);
@@ -81,7 +80,7 @@ static bool enter(struct generation *g, enum callback which, int n_args, int n_r
     return true;
   }
   generation_disarm(g);
-  note_error(g, which, NULL);
+  note_error(g, which, status == LUA_ERRMEM ? MEMORY_TEXT : NULL);
   /* What filled the memory is garbage now, unless the script keeps it. */
   if (status == LUA_ERRMEM) (void)lua_gc(L, LUA_GCCOLLECT, 0);
   return false;

@@ -192,6 +192,10 @@ static int load_protected(lua_State *L) {
   const struct plan *plan = g->plan;
   lua_settop(L, 0);
   luaL_openlibs(L);
+  /* Only interpreted code can be interrupted, so what runs at load is never compiled. Opening the libraries has
+   * switched the compiler on. */
+  if (!luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF))
+    return luaL_error(L, "the compiler cannot be switched off");
 
   lua_newtable(L);
   run_module(L, "sandbox", "scripts/runtime/sandbox.lua", "=sandbox");
@@ -233,8 +237,6 @@ static int load_protected(lua_State *L) {
 
 static bool load(struct generation *g, char err[SCRIPT_ERROR_MAX]) {
   lua_State *L = g->L;
-  /* Only interpreted code can be interrupted, so what runs at load is never compiled. */
-  (void)luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
   lua_pushcfunction(L, on_error);
   lua_pushcfunction(L, load_protected);
   lua_pushlightuserdata(L, g);
@@ -243,8 +245,11 @@ static bool load(struct generation *g, char err[SCRIPT_ERROR_MAX]) {
   int status = lua_pcall(L, 1, 3, STACK_ON_ERROR);
   generation_disarm(g);
   if (status != 0) {
-    const char *text =
-        lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the script could not be loaded";
+    const char *text = "the script could not be loaded";
+    if (status == LUA_ERRMEM)
+      text = MEMORY_TEXT;
+    else if (lua_type(L, -1) == LUA_TSTRING)
+      text = lua_tostring(L, -1);
     bool is_placed = names_a_line(text);
     (void)snprintf(err, SCRIPT_ERROR_MAX, "%s%s%s", is_placed ? "" : g->file, is_placed ? "" : ":1: ", text);
     return false;

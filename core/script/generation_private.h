@@ -8,6 +8,7 @@
 #include <lua.h>
 
 #define GENERATION_MEMORY_MAX ((size_t)64 << 20)
+#define MEMORY_TEXT           "the script needs more than 64 MiB of memory"
 /* Lua instructions between two looks at the budget, and how many looks a load or a call may last. */
 #define GUARD_STRIDE 1000
 #define GUARD_LOAD   20000
@@ -24,6 +25,7 @@ struct generation {
   unsigned worker;
   unsigned users;
   uint64_t errors; /* atomic: admin texts read it from other threads */
+  struct log_limit limit; /* of the lines about them */
 
   size_t memory;
   unsigned looks_left; /* of the running load or call */

@@ -177,6 +177,12 @@ bool http_list_has(struct span list, struct span token) {
   return false;
 }
 
+bool http_is_named_by_connection(const struct http_field *fields, unsigned n, struct span name) {
+  for (unsigned i = 0; i < n; i++)
+    if (fields[i].id == HTTP_FIELD_CONNECTION && http_list_has(fields[i].value, name)) return true;
+  return false;
+}
+
 const struct http_field *http_find(const struct http_field *fields, unsigned n, enum http_field_id id) {
   for (unsigned i = 0; i < n; i++)
     if (fields[i].id == id) return &fields[i];

@@ -85,6 +85,8 @@ bool http_is_field_value(struct span s);
 bool http_is_hop_by_hop(enum http_field_id id);
 /* Whether a comma-separated list holds `token`, ASCII case ignored. */
 bool http_list_has(struct span list, struct span token);
+/* Whether a Connection field names this one, which makes it hop-by-hop (RFC 9110, 7.6.1). */
+bool http_is_named_by_connection(const struct http_field *fields, unsigned n, struct span name);
 /* First field with that id, or NULL. */
 const struct http_field *http_find(const struct http_field *fields, unsigned n, enum http_field_id id);
 /* First field with that name (case ignored), or NULL. */

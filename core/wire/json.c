@@ -500,6 +500,20 @@ int json_validate(struct json_fault *fault, struct span text) {
   return s.error;
 }
 
+bool json_array_next(struct span *element, size_t *at, struct span array) {
+  size_t from = *at ? *at : 1; /* behind '[' */
+  if (from >= array.len) return false;
+  struct scan s;
+  scan_begin(&s, span_make(array.ptr + from, array.len - from));
+  if (s.at < s.end && *s.at == ',') s.at++;
+  pass_blanks(&s);
+  const char *first = s.at;
+  if (s.at == s.end || *s.at == ']' || !pass_value(&s)) return false;
+  *element = span_make(first, (size_t)(s.at - first));
+  *at = (size_t)(s.at - array.ptr);
+  return true;
+}
+
 void json_locate(unsigned *line, unsigned *column, struct span text, size_t offset) {
   if (offset > text.len) offset = text.len;
   size_t line_start = 0;

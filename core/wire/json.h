@@ -52,6 +52,11 @@ int json_validate(struct json_fault *fault, struct span text) MUST_CHECK;
  */
 int json_unescape(char *out, size_t out_cap, size_t *out_len, struct span raw) MUST_CHECK;
 
+/*
+ * Walks the elements of an array that the scanner accepted: *at starts at 0. False behind the last one.
+ */
+bool json_array_next(struct span *element, size_t *at, struct span array);
+
 /* 1-based line and column (in bytes) of an offset, for error messages. */
 void json_locate(unsigned *line, unsigned *column, struct span text, size_t offset);
 
