@@ -10,22 +10,30 @@ A provider of weight 2 takes twice as many at once as one of weight 1; weight 0 
 may.
 ]]
 
+local random = lb.random
+local load_of = lb.score.in_flight -- in flight / weight
+
+local function weight_of(p)
+  return p.weight > 0 and p.weight or 1
+end
+
 return {
   abi = 1,
   name = "least-connections",
 
+  ---@param pool lb.Pool
   select = function(_, _, pool)
-    local best, lowest, tied = nil, math.huge, 0
-    for i = 1, #pool do
-      local p = pool[i]
-      local weight = p.weight
-      local load = lb.score.in_flight(p)
-      if weight <= 0 then weight = 1 end
+    local p = pool[1]
+    local best, lowest, tied = 1, load_of(p), weight_of(p)
+    for i = 2, #pool do
+      p = pool[i]
+      local load = load_of(p)
       if load < lowest then
-        best, lowest, tied = i, load, weight
+        best, lowest, tied = i, load, weight_of(p)
       elseif load == lowest then
-        tied = tied + weight
-        if lb.random() * tied < weight then best = i end
+        -- The newcomer replaces the best of those before it with a chance of its share of their weight.
+        tied = tied + weight_of(p)
+        if random() * tied < weight_of(p) then best = i end
       end
     end
     return best

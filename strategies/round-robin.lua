@@ -1,7 +1,7 @@
 --[[
 round-robin: each provider in turn.
 
-The oldest way to share work (it is how a time-sharing system handed out the processor in the 1960s): no weights, no
+The oldest way to share work (time-sharing systems handed out the processor like this in the 1960s): no weights, no
 measurements, nothing to get wrong. Right when providers are alike and requests cost about the same.
 
 All workers take their turns from one counter, so that the turns go round exactly however the connections are spread
@@ -10,11 +10,14 @@ turn of their own: with a common one, two kinds of request in strict alternation
 for ever.
 ]]
 
+local turn = lb.turn
+
 return {
   abi = 1,
   name = "round-robin",
 
+  ---@param pool lb.Pool
   select = function(_, _, pool)
-    return (lb.turn(pool) - 1) % #pool + 1
+    return (turn(pool) - 1) % #pool + 1
   end,
 }

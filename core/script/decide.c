@@ -46,11 +46,9 @@ static void note_error(struct generation *g, enum callback which, const char *te
   unsigned suppressed;
   (void)__atomic_fetch_add(&g->errors, 1, __ATOMIC_RELAXED);
   if (!log_limit_pass(&g->limit, 5, 10000, &suppressed)) return;
+  if (!text) text = lua_type(g->L, -1) == LUA_TSTRING ? lua_tostring(g->L, -1) : "error without a text";
   char place[256] = "";
-  if (text)
-    (void)snprintf(place, sizeof place, "%s:%d: %s ", g->file, g->line[which], g->what[which]);
-  else
-    text = lua_type(g->L, -1) == LUA_TSTRING ? lua_tostring(g->L, -1) : "error without a text";
+  if (!generation_names_line(text)) (void)snprintf(place, sizeof place, "%s:%d: ", g->file, g->line[which]);
   if (suppressed)
     log_error("strategy %s failed in %s: %s%s (%u more errors not shown)", g->name, g->what[which], place,
               text, suppressed);

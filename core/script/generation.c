@@ -76,7 +76,7 @@ void generation_disarm(struct generation *g) {
 
 /* ---- errors ---- */
 
-static bool names_a_line(const char *text) {
+bool generation_names_line(const char *text) {
   const char *colon = strchr(text, ':');
   while (colon) {
     if (colon[1] >= '0' && colon[1] <= '9') return true;
@@ -88,7 +88,7 @@ static bool names_a_line(const char *text) {
 /* Message handler: whatever was thrown becomes a text that names a line of the script. */
 static int on_error(lua_State *L) {
   const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
-  if (text && names_a_line(text)) return 1;
+  if (text && generation_names_line(text)) return 1;
   if (!text) text = lua_pushfstring(L, "the script threw a %s value", luaL_typename(L, 1));
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
@@ -192,8 +192,8 @@ static int load_protected(lua_State *L) {
   const struct plan *plan = g->plan;
   lua_settop(L, 0);
   luaL_openlibs(L);
-  /* Only interpreted code can be interrupted, so what runs at load is never compiled. Opening the libraries has
-   * switched the compiler on. */
+  /* Only interpreted code can be interrupted, so what runs at load is never compiled. Opening the libraries
+   * has switched the compiler on. */
   if (!luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF))
     return luaL_error(L, "the compiler cannot be switched off");
 
@@ -250,7 +250,7 @@ static bool load(struct generation *g, char err[SCRIPT_ERROR_MAX]) {
       text = MEMORY_TEXT;
     else if (lua_type(L, -1) == LUA_TSTRING)
       text = lua_tostring(L, -1);
-    bool is_placed = names_a_line(text);
+    bool is_placed = generation_names_line(text);
     (void)snprintf(err, SCRIPT_ERROR_MAX, "%s%s%s", is_placed ? "" : g->file, is_placed ? "" : ":1: ", text);
     return false;
   }

@@ -1,4 +1,4 @@
-/* For generation.c, decide.c and abi.c only: what a generation is made of. */
+/* For generation.c, decide.c, abi.c and their test only: what a generation is made of. */
 #ifndef MOONGATE_SCRIPT_GENERATION_PRIVATE_H
 #define MOONGATE_SCRIPT_GENERATION_PRIVATE_H
 
@@ -24,7 +24,7 @@ struct generation {
   lua_State *L;
   unsigned worker;
   unsigned users;
-  uint64_t errors; /* atomic: admin texts read it from other threads */
+  uint64_t errors;        /* atomic: admin texts read it from other threads */
   struct log_limit limit; /* of the lines about them */
 
   size_t memory;
@@ -49,5 +49,7 @@ extern const struct lb_request REQUEST_NONE;
 /* Around each entry: sets the budget, and takes the hook back to its stride when it had fired. */
 void generation_arm(struct generation *g, unsigned looks);
 void generation_disarm(struct generation *g);
+/* Whether an error text says where, as in "x.lua:3: …". */
+bool generation_names_line(const char *text);
 
 #endif

@@ -153,7 +153,7 @@ local function new(host, readonly)
   local function in_flight(p)
     local weight = p.weight
     if weight > 0 then return p.in_flight / weight end
-    return 1e18 + p.in_flight
+    return 1e12 + p.in_flight
   end
   score.in_flight = in_flight
 

@@ -323,14 +323,16 @@ local function make_select(select, state)
   return function() return select(state, req, pool) end
 end
 
-local function make_score(score, state)
+local function make_score(score, state, line)
   local random = lb.random
   return function()
     local best, lowest, ties = nil, math.huge, 0
     for i = 1, pool.n do
       local s = score(state, req, refs[order[i - 1]])
       if s ~= nil then
-        if type(s) ~= "number" then error("score must return a number or nil, not a " .. type(s), 0) end
+        if type(s) ~= "number" then
+          error(format("%s:%d: score must return a number or nil, not a %s", file, line, type(s)), 0)
+        end
         if s < lowest then
           best, lowest, ties = i, s, 1
         elseif s == lowest then
@@ -366,14 +368,14 @@ local function line_of(name)
   return fn and debug.getinfo(fn, "S").linedefined or 0
 end
 
-local choose = strategy.select or strategy.score
+local choose = strategy.select and "select" or "score"
 return {
   name = strategy.name,
   is_score = strategy.score ~= nil,
-  select = (strategy.select and make_select or make_score)(choose, state),
+  select = (strategy.select and make_select or make_score)(strategy[choose], state, line_of(choose)),
   retry = strategy.retry and make_retry(strategy.retry, state),
   observe = strategy.observe and make_observe(strategy.observe, state),
-  select_line = line_of(strategy.select and "select" or "score"),
+  select_line = line_of(choose),
   retry_line = line_of("retry"),
   observe_line = line_of("observe"),
 }

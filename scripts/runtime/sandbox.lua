@@ -74,8 +74,9 @@ local function check_cost(subject, pattern, level)
     weights[pattern] = weight
     n_weights = n_weights + 1
   end
-  if #subject ^ weight.lengths * weight.factor > STEPS_MAX then
-    error(format("the pattern %q may take too long on a text of %d bytes", pattern, #subject), level + 1)
+  local size = #subject
+  if size ^ weight.lengths * weight.factor > STEPS_MAX then
+    error(format("the pattern %q may take too long on a text of %d bytes", pattern, size), level + 1)
   end
 end
 
