@@ -94,10 +94,8 @@ static void put_head(struct json_writer *w, const struct asked *q, const char *o
 static void answer(struct asked *q, int status) {
   struct reply_extra extra = {.fields = span_str(q->res_key_line)};
   if (status == 429 || status == 503) extra.retry_after_s = q->sim->options.retry_after_s;
-  struct reply r = q->reply;
-  struct buf *text = &q->sim->flow.text;
+  reply_text(&q->reply, status, "application/json", buf_span(&q->sim->flow.text), &extra);
   forget(q);
-  reply_text(&r, status, "application/json", buf_span(text), &extra);
 }
 
 static void refuse(struct asked *q, int status, const char *message) {
@@ -225,9 +223,8 @@ static void finish_stream(struct asked *q) {
   put_event(out, q, NULL, NULL, true);
   buf_put_str(out, "data: [DONE]\n\n");
   (void)reply_bytes(&q->reply, buf_span(out));
-  struct reply r = q->reply;
+  reply_end(&q->reply);
   forget(q);
-  reply_end(&r);
 }
 
 static void send_due_tokens(struct asked *q) {
@@ -254,9 +251,8 @@ static void send_due_tokens(struct asked *q) {
       finish_stream(q);
       return;
     }
-    struct reply r = q->reply;
+    reply_break(&q->reply, SPAN_NONE);
     forget(q);
-    reply_break(&r, SPAN_NONE);
     return;
   }
   loop_timer_start(s->flow.loop, &q->timer, on_stream_due, rate > 0 ? (uint64_t)(1000 / rate) + 1 : 1);
