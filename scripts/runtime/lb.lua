@@ -62,7 +62,10 @@ Hot paths keep to what LuaJIT compiles: no closures, no strings, no tables made 
 ---@field rand fun(self: lb.Request): number
 ---@field hash fun(self: lb.Request, text: string): integer
 
----@alias lb.Class "ok"|"connect"|"tls"|"dns"|"timeout_connect"|"timeout_ttft"|"timeout_idle"|"timeout_total"|"rate_limited"|"exhausted"|"auth"|"overloaded"|"server"|"bad_response"|"stream_truncated"|"client_error"|"content_policy"|"client_closed"
+---@alias lb.Class
+---| "ok" | "connect" | "tls" | "dns" | "timeout_connect" | "timeout_ttft" | "timeout_idle" | "timeout_total"
+---| "rate_limited" | "exhausted" | "auth" | "overloaded" | "server" | "bad_response" | "stream_truncated"
+---| "client_error" | "content_policy" | "client_closed"
 
 ---@class lb.Outcome
 ---@field class lb.Class
@@ -208,7 +211,7 @@ local function new(host, readonly)
     local n, total = #pool, 0
     if n == 0 then return nil end
     for i = 1, n do total = total + pool[i].weight end
-    if not (total > 0) then return pool[floor(random() * n) + 1].index end
+    if total <= 0 then return pool[floor(random() * n) + 1].index end
     local left = random() * total
     for i = 1, n do
       local p = pool[i]

@@ -10,8 +10,7 @@ local host = ...
 local ffi = require("ffi")
 
 local C, cast, to_string = ffi.C, ffi.cast, ffi.string
-local error, format, load, pairs, pcall, setmetatable, tostring, type =
-  error, string.format, load, pairs, pcall, setmetatable, tostring, type
+local error, format, load, pairs, pcall, tostring, type = error, string.format, load, pairs, pcall, tostring, type
 
 -- ---- the boundary --------------------------------------------------------------------------------------------
 

@@ -179,8 +179,8 @@ local function environment(lb)
   globals.ipairs, globals.pairs, globals.rawset = safe_ipairs, safe_pairs, safe_rawset
   globals.string = readonly("string", safe_string)
   globals.table = readonly("table", safe_table)
-  globals.math = readonly("math", pick(math, "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg", "exp",
-                                       "floor", "fmod", "frexp", "huge", "ldexp", "log", "log10", "max", "min",
+  globals.math = readonly("math", pick(math, "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg",
+                                       "exp", "floor", "fmod", "frexp", "huge", "ldexp", "log", "log10", "max", "min",
                                        "modf", "pi", "pow", "rad", "random", "sin", "sinh", "sqrt", "tan", "tanh"))
   globals.bit = readonly("bit", pick(require("bit"), "arshift", "band", "bnot", "bor", "bswap", "bxor", "lshift",
                                      "rol", "ror", "rshift", "tobit", "tohex"))
