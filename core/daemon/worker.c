@@ -157,5 +157,4 @@ void worker_stop(struct worker *w, uint32_t drain_ms) {
 
 void worker_join(struct worker *w) {
   if (w->is_started) (void)pthread_join(w->thread, NULL);
-  w->is_started = false;
 }

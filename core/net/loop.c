@@ -52,10 +52,14 @@ static void on_mail(uv_async_t *a) {
 void loop_post(struct loop *l, struct loop_message *m) {
   m->next = NULL;
   pthread_mutex_lock(&l->mail_lock);
-  *l->mail_last = m;
-  l->mail_last = &m->next;
+  bool is_closed = l->is_mail_closed;
+  if (!is_closed) {
+    *l->mail_last = m;
+    l->mail_last = &m->next;
+    (void)uv_async_send(&l->mail);
+  }
   pthread_mutex_unlock(&l->mail_lock);
-  (void)uv_async_send(&l->mail);
+  if (is_closed) m->on_loop(m);
 }
 
 int loop_init(struct loop *l) {
@@ -80,13 +84,15 @@ int loop_init(struct loop *l) {
 
 void loop_close(struct loop *l) {
   l->is_closing = true;
+  pthread_mutex_lock(&l->mail_lock);
+  l->is_mail_closed = true;
+  pthread_mutex_unlock(&l->mail_lock);
   uv_close((uv_handle_t *)&l->mail, NULL);
   uv_close((uv_handle_t *)&l->wheel_timer, NULL);
   (void)uv_run(&l->uv, UV_RUN_DEFAULT);
   on_mail(&l->mail); /* what was posted too late is still freed by its function */
   int err = uv_loop_close(&l->uv);
   REQUIRE(err == 0);
-  pthread_mutex_destroy(&l->mail_lock);
   arena_pool_release(&l->arenas);
   free(l->read_buf);
 }

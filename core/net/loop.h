@@ -32,7 +32,8 @@ struct loop {
   uv_async_t mail;
   pthread_mutex_t mail_lock;
   struct loop_message *mail_first, **mail_last;
-  bool is_closing;
+  bool is_mail_closed; /* under mail_lock */
+  bool is_closing;     /* the loop's thread only, until that has ended */
 };
 
 int loop_init(struct loop *l) MUST_CHECK;
@@ -49,7 +50,10 @@ static inline void loop_timer_stop(struct loop *l, struct wheel_timer *t) {
   wheel_stop(&l->wheel, t);
 }
 
-/* From any thread: `m->on_loop(m)` runs on the loop's thread, in order of posting. */
+/*
+ * From any thread: `m->on_loop(m)` runs on the loop's thread, in order of posting. Once the loop is closed it runs on the
+ * poster's, with is_closing set, only to free the message; so a closed struct loop must stay in memory while others may post.
+ */
 void loop_post(struct loop *l, struct loop_message *m);
 
 #endif
