@@ -80,14 +80,14 @@ local function tokenize(text)
   end
   -- Lua counts \n, \r, \r\n and \n\r as one line end each.
   local function count_lines(from, to)
-    local i = from
-    while true do
-      i = find(text, "[\r\n]", i)
-      if not i or i > to then return end
-      local this, following = byte(text, i), byte(text, i + 1)
+    if from > to then return end
+    local piece = sub(text, from, to)
+    local i = find(piece, "[\r\n]")
+    while i do
+      local this, following = byte(piece, i, i + 1)
       if (following == 10 or following == 13) and following ~= this then i = i + 1 end
       line = line + 1
-      i = i + 1
+      i = find(piece, "[\r\n]", i + 1)
     end
   end
   -- Where the long bracket that opens at `from` ends (its last byte), with its inside; nil when there is none.

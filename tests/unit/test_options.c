@@ -124,7 +124,7 @@ static void help_is_one_text(void) {
   CHECK_INT(parse(""), OPTIONS_DONE);
   CHECK(strstr(printed, "sim-provider") && strstr(printed, "Exit codes"));
   CHECK(!strchr(printed, '\033'));
-  (void)strcpy(first, printed);
+  (void)snprintf(first, sizeof first, "%s", printed);
   static const char *const SAME[] = {"--help", "-h", "help", "help --help"};
   for (size_t i = 0; i < ARRAY_LEN(SAME); i++) {
     CHECK_INT(parse(SAME[i]), OPTIONS_DONE);
@@ -132,7 +132,7 @@ static void help_is_one_text(void) {
   }
   CHECK_INT(parse("help run"), OPTIONS_DONE);
   CHECK(strstr(printed, "--health-check-interval MS") && strstr(printed, "ZG_PRIVATE_KEY"));
-  (void)strcpy(first, printed);
+  (void)snprintf(first, sizeof first, "%s", printed);
   static const char *const SAME_RUN[] = {"run --help", "run -h", "run x.lua --port 70000 --help"};
   for (size_t i = 0; i < ARRAY_LEN(SAME_RUN); i++) {
     CHECK_INT(parse(SAME_RUN[i]), OPTIONS_DONE);
@@ -226,12 +226,12 @@ static void wrong_arguments(void) {
 
 static void too_many_providers(void) {
   static char line[8192];
-  (void)strcpy(line, "run");
+  size_t n = (size_t)snprintf(line, sizeof line, "run");
   for (int i = 0; i < 256; i++)
-    (void)strcat(line, " --provider=http://a");
+    n += (size_t)snprintf(line + n, sizeof line - n, " --provider=http://a");
   CHECK_INT(parse(line), OPTIONS_GO);
   CHECK_INT(o.overrides.n_providers, 256);
-  (void)strcat(line, " --provider=http://a");
+  (void)snprintf(line + n, sizeof line - n, " --provider=http://a");
   CHECK_WRONG(line, "--provider can be given 256 times at most");
 }
 
