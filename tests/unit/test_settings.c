@@ -88,7 +88,7 @@ static void defaults(void) {
   CHECK(!s->admin_token && !s->tls_ca && !s->client_keys[0] && !s->cors_origins[0] && !s->forward_headers[0]);
   CHECK_INT(s->log_level, LOG_INFO);
   CHECK_INT(s->log_format, LOG_TEXT);
-  CHECK_STR(s->upstream, strlen(s->upstream), "curl");
+  CHECK_STR(s->upstream, strlen(s->upstream), "native");
   CHECK(memcmp(&s->health, &HEALTH_RULES_DEFAULT, sizeof s->health) == 0);
   CHECK_STR(plan->strategy_name, strlen(plan->strategy_name), "round-robin");
   CHECK(!plan->strategy_path && plan->strategy_source.len > 0);
@@ -181,6 +181,7 @@ static void every_option(void) {
   CHECK_STR(s->tls_ca, strlen(s->tls_ca), expected);
   CHECK_INT(s->log_level, LOG_DEBUG);
   CHECK_INT(s->log_format, LOG_JSON);
+  CHECK_STR(s->upstream, strlen(s->upstream), "curl");
   (void)snprintf(expected, sizeof expected, "%s/mine.lua", dir);
   CHECK_STR(plan->strategy_path, strlen(plan->strategy_path), expected);
   CHECK_STR(plan->strategy_name, strlen(plan->strategy_name), "mine.lua");
