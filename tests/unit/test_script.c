@@ -451,6 +451,7 @@ static void scripts_read_what_c_wrote(void) {
       "req.stream == true and req.attempt == 1 and req.body_bytes == 1000 and req.max_tokens ~= "
       "req.max_tokens",
       "req:header('x-team') == 'blue' and req:header('X-TEAM') == 'blue' and req:header('x-tea') == nil",
+      "req:header('x-team') == 'blue' and #req:header('content-type') == 16 and #req:header('x-team') == 4",
       "req:header('openai-organization') == '' and req:header('authorization') == nil and req:header('') == "
       "nil",
       "req:rand() ~= req:rand() and req:rand() < 1 and req:hash('x') == req:hash('x') and req:hash('x') ~= "
