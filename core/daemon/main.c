@@ -4,6 +4,7 @@
 #include "daemon/sim.h"
 #include "net/upstream.h"
 
+#include <malloc.h>
 #include <stdio.h>
 
 static int run_command(const struct options *o) {
@@ -19,6 +20,9 @@ static int run_command(const struct options *o) {
 
 int main(int argc, char **argv) {
   static struct options o;
+  /* Fixed thresholds: large request bodies are mapped, grow without copies, and go back to the system when freed. */
+  (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+  (void)mallopt(M_TRIM_THRESHOLD, 512 * 1024);
   switch (options_parse(&o, argc, argv)) {
   case OPTIONS_DONE: return 0;
   case OPTIONS_WRONG: return 2;
