@@ -160,8 +160,7 @@ export class Daemon {
       // It is gone already; its exit says how.
     }
     const timer = setTimeout(() => this.child.kill('SIGKILL'), 20000 * SLOW);
-    const { code, signal } = await this.exited;
-    clearTimeout(timer);
+    const { code, signal } = await this.exited.finally(() => clearTimeout(timer));
     assert.doesNotMatch(this.stderr, REPORT);
     assert.deepEqual({ code, signal }, { code: 0, signal: null }, `the daemon did not stop cleanly; its log:\n${this.stderr}`);
   }
