@@ -46,9 +46,7 @@ static void print_lines(FILE *out, const char *prefix, struct span text) {
   }
 }
 
-/* ---- plans
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- plans ---- */
 
 /* A plan that loads and whose strategy loads, or NULL with the problems in the report. */
 static struct plan *load_plan(struct settings_report *report, const struct options *o, struct span text,
@@ -92,9 +90,7 @@ static void take_plan(struct control *c, struct plan *plan) {
   note_status(c, NULL);
 }
 
-/* ---- reload
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- reload ---- */
 
 static void warn_of_fixed(const struct settings *was, const struct settings *is) {
   if (strcmp(was->host, is->host) != 0 || was->port != is->port)
@@ -172,8 +168,7 @@ static void ask_probe(struct shared *s, struct provider *p) {
   loop_post(s->control, &w->message);
 }
 
-/* ---- signals, stopping
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- signals, stopping ---- */
 
 struct joiner {
   struct loop_message message;
@@ -235,9 +230,7 @@ static void on_sweep(struct wheel_timer *t) {
   loop_timer_start(&c->loop, t, on_sweep, SWEEP_MS);
 }
 
-/* ---- start
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- start ---- */
 
 static bool is_loopback_host(const char *host) {
   return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;

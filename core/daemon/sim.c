@@ -177,9 +177,7 @@ static void answer_chat(struct asked *q) {
   answer(q, 200);
 }
 
-/* ---- streams
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- streams ---- */
 
 static void put_event(struct buf *out, const struct asked *q, const char *content, const char *finish,
                       bool usage) {
@@ -294,9 +292,7 @@ static void on_latency_over(struct wheel_timer *t) {
   }
 }
 
-/* ---- requests
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- requests ---- */
 
 static bool happens(struct sim *s, double rate) {
   return rate > 0 && rng_double(&s->flow.rng) < rate;
@@ -392,9 +388,7 @@ static const struct conn_ops OPS = {.on_request = on_request,
                                     .on_drained = on_drained,
                                     .on_gone = on_gone};
 
-/* ---- life
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct sim *sim_open(struct loop *loop, const struct sim_options *o, char err[256]) {
   uint16_t port = (uint16_t)o->port;

@@ -88,8 +88,7 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
   return code;
 }
 
-/* ---- orders from control
- * -------------------------------------------------------------------------------------------- */
+/* ---- orders from control ---- */
 
 static void adopt(struct loop_message *m) {
   struct order *o = container_of(m, struct order, message);

@@ -273,9 +273,7 @@ void admin_models(struct exchange *x) {
   answer(x, 200);
 }
 
-/* ---- switches
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- switches ---- */
 
 void admin_switch_provider(struct exchange *x) {
   static const struct {
@@ -307,9 +305,7 @@ void admin_switch_provider(struct exchange *x) {
   exchange_error(x, 404, NULL, "not_found", "Say /admin/providers/ID/drain, /enable or /disable");
 }
 
-/* ---- reload
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- reload ---- */
 
 static void on_reload_answer(struct reload_ticket *t) {
   struct flow *f = t->flow;

@@ -99,9 +99,7 @@ static const char *allowed_methods(const struct route *r) {
   return r->is_get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
 }
 
-/* ---- who may
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- who may ---- */
 
 static struct span bearer(const struct http_request *req) {
   const struct http_field *f = http_find(req->fields, req->n_fields, HTTP_FIELD_AUTHORIZATION);
@@ -190,8 +188,7 @@ static bool is_let_in(struct exchange *x, const struct conn *c, const struct htt
   return true;
 }
 
-/* ---- events of connections
- * ---------------------------------------------------------------------------------------------- */
+/* ---- events of connections ---- */
 
 static void answer_options(struct exchange *x) {
   struct reply_extra extra = {.allow = x->route ? allowed_methods(x->route) : "GET, HEAD, POST, OPTIONS",

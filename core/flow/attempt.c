@@ -11,8 +11,7 @@ static double ms_since(uint64_t from_us) {
   return (double)(clock_mono_us() - from_us) / 1000;
 }
 
-/* ---- settlement
- * ------------------------------------------------------------------------------------------------- */
+/* ---- settlement ---- */
 
 static void log_health(const struct attempt *a, enum health_event event) {
   struct provider *p = a->entry->provider;
@@ -58,8 +57,7 @@ void attempt_abort(struct attempt *a, enum outcome_class class) {
   if (attempt_is_running(a)) settle(a, class);
 }
 
-/* ---- clocks
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- clocks ---- */
 
 static void on_clock(struct wheel_timer *t) {
   struct attempt *a = container_of(t, struct attempt, clock);
@@ -84,8 +82,7 @@ void attempt_resume(struct attempt *a) {
   upstream_resume(a->call);
 }
 
-/* ---- the answer
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the answer ---- */
 
 static bool is_relayed(enum http_field_id id) {
   switch (id) {
@@ -300,8 +297,7 @@ static void on_done(void *user, enum upstream_end how, const char *detail) {
 
 static const struct upstream_events EVENTS = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
 
-/* ---- the beginning
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the beginning ---- */
 
 /* The provider's credentials, attached after the choice and for this attempt alone. */
 static struct span own_fields(struct attempt *a, struct span extra) {

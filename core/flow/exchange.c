@@ -14,8 +14,7 @@ static const struct attempt_events EVENTS;
 
 static void select_provider(struct exchange *x);
 
-/* ---- life and death
- * ------------------------------------------------------------------------------------------------ */
+/* ---- life and death ---- */
 
 /* What of a client's head goes on to providers. Credentials never do. */
 static bool is_forwarded(const struct settings *s, const struct http_field *f) {
@@ -214,8 +213,7 @@ void exchange_fault(struct exchange *x, const struct http_fault *fault) {
   exchange_free(x);
 }
 
-/* ---- reading the body
- * ----------------------------------------------------------------------------------------------- */
+/* ---- reading the body ---- */
 
 bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
   if (buf_append(&x->body, bytes, len)) {
@@ -343,9 +341,7 @@ static bool check_json(struct exchange *x) {
   return true;
 }
 
-/* ---- choice
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- choice ---- */
 
 static struct lb_text text_of(struct span s) {
   return (struct lb_text){s.ptr, (uint32_t)s.len, 0};
@@ -539,9 +535,7 @@ static void select_provider(struct exchange *x) {
   try_provider(x, d.slots[0]);
 }
 
-/* ---- retry
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- retry ---- */
 
 /* Retries running at once are a share of the active requests, so that a failing provider cannot start a
  * storm. */
@@ -611,9 +605,7 @@ static void retry_or_give_up(struct exchange *x) {
   loop_timer_start(x->flow->loop, &x->delay, on_delay_over, delay_ms ? delay_ms : BUDGET_CHECK_MS);
 }
 
-/* ---- how it ends
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- how it ends ---- */
 
 /* The provider's own error, as it came but for loaded secrets. */
 static void relay_error_body(struct exchange *x) {

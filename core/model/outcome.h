@@ -35,16 +35,16 @@ enum outcome_class {
 #define OUTCOME_ENUM_(name, text, retry, health) OUTCOME_##name,
   OUTCOME_MAP(OUTCOME_ENUM_)
 #undef OUTCOME_ENUM_
-  OUTCOME_N
+      OUTCOME_N
 };
 
 struct outcome {
   enum outcome_class class;
-  int status;              /* the provider's HTTP status, 0 when none came */
-  uint32_t retry_after_ms; /* from its Retry-After, 0 when it sent none */
+  int status;                           /* the provider's HTTP status, 0 when none came */
+  uint32_t retry_after_ms;              /* from its Retry-After, 0 when it sent none */
   double connect_ms, ttft_ms, total_ms; /* NaN when that point was not reached */
   int64_t tokens_in, tokens_out;        /* -1: unknown */
-  bool committed;          /* bytes of this attempt have reached the client */
+  bool committed;                       /* bytes of this attempt have reached the client */
 };
 
 const char *outcome_name(enum outcome_class c);

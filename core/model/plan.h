@@ -27,12 +27,12 @@ static inline bool slot_has(const struct slot_set *s, unsigned slot) {
 
 /* An http(s) endpoint taken apart. */
 struct endpoint {
-  char *text;     /* as configured, without trailing slashes */
+  char *text; /* as configured, without trailing slashes */
   bool is_tls;
-  char *host;     /* without brackets; lower case */
+  char *host;      /* without brackets; lower case */
   char *authority; /* value of the Host field */
   uint16_t port;
-  char *path;     /* "" or "/v1" … */
+  char *path; /* "" or "/v1" … */
 };
 
 /* What the configuration says about one provider. Its slot is its index in plan.entries. */
@@ -40,12 +40,12 @@ struct plan_entry {
   struct provider *provider;
   bool has_endpoint;
   struct endpoint endpoint;
-  char *model;      /* NULL: the request's model is left as it is */
-  char *api_key;    /* NULL: no Authorization is sent */
+  char *model;       /* NULL: the request's model is left as it is */
+  char *api_key;     /* NULL: no Authorization is sent */
   char *health_path; /* joined to the endpoint; NULL: "/models", and a 404 there is no failure */
   double weight;
-  double priority;  /* lower is preferred */
-  char **tags;      /* "name=value", NULL-terminated */
+  double priority; /* lower is preferred */
+  char **tags;     /* "name=value", NULL-terminated */
 };
 
 struct plan_timeouts {
@@ -77,7 +77,7 @@ struct settings {
   enum log_level log_level;
   enum log_format log_format;
   struct health_rules health;
-  char *upstream;      /* "native", or "curl" for libcurl on http:// too */
+  char *upstream; /* "native", or "curl" for libcurl on http:// too */
 };
 
 struct model_route {
@@ -99,10 +99,10 @@ struct plan {
   struct model_route *routes, *own;
 
   /* strategy */
-  char *strategy_name; /* as configured: a preset's name or a path */
-  char *strategy_path; /* file it came from; NULL: embedded */
+  char *strategy_name;         /* as configured: a preset's name or a path */
+  char *strategy_path;         /* file it came from; NULL: embedded */
   struct span strategy_source; /* owned when strategy_path is set */
-  char *strategy_options; /* Lua text "return {…}" with plain data */
+  char *strategy_options;      /* Lua text "return {…}" with plain data */
 };
 
 /* Numbers and switches carry the contract's defaults; texts and lists are NULL until somebody fills them. */

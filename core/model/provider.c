@@ -345,7 +345,8 @@ bool provider_id_eq(struct span a, struct span b) {
 }
 
 void provider_set_models(struct provider *p, struct span names) {
-  char *copy = x_strndup(names.ptr ? names.ptr : "", names.len < PROVIDER_MODELS_MAX ? names.len : PROVIDER_MODELS_MAX);
+  char *copy = x_strndup(names.ptr ? names.ptr : "",
+                         names.len < PROVIDER_MODELS_MAX ? names.len : PROVIDER_MODELS_MAX);
   pthread_mutex_lock(&p->lock);
   char *old = p->models;
   p->models = copy;

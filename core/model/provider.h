@@ -34,13 +34,13 @@ enum provider_bar {
 
 /* Thresholds of health decisions; part of the plan, copied so that this file needs none. */
 struct health_rules {
-  unsigned fall;              /* probes failing in a row until down (the very first probe: one); 0 is 1 */
-  unsigned rise;              /* probes passing in a row until up again; 0 is 1 */
-  unsigned eject_after;       /* failed attempts in a row until ejected; 0: never */
-  uint32_t eject_base_ms;     /* first ejection; doubles each time up to eject_max_ms, until a success */
+  unsigned fall;          /* probes failing in a row until down (the very first probe: one); 0 is 1 */
+  unsigned rise;          /* probes passing in a row until up again; 0 is 1 */
+  unsigned eject_after;   /* failed attempts in a row until ejected; 0: never */
+  uint32_t eject_base_ms; /* first ejection; doubles each time up to eject_max_ms, until a success */
   uint32_t eject_max_ms;
-  uint32_t rate_limit_ms;     /* cooldown for a 429 without Retry-After */
-  uint32_t account_ms;        /* cooldown for exhausted and auth */
+  uint32_t rate_limit_ms; /* cooldown for a 429 without Retry-After */
+  uint32_t account_ms;    /* cooldown for exhausted and auth */
   uint32_t cooldown_max_ms;
 };
 extern const struct health_rules HEALTH_RULES_DEFAULT;
@@ -62,23 +62,23 @@ struct provider {
   _Alignas(CACHE_LINE) uint32_t in_flight;
   uint32_t consecutive_failures;
   uint32_t last_class;
-  uint32_t samples;        /* successful attempts measured */
-  double latency_ms;       /* EWMA of the total time of successful attempts; NaN while samples is 0 */
-  double ttft_ms;          /* EWMA of the time to the first body byte */
-  double tpot_ms;          /* EWMA of the time per output token */
-  double peak_ttft_ms;     /* jumps up at once, decays with PROVIDER_PEAK_TAU_MS (Finagle's Peak EWMA) */
+  uint32_t samples;    /* successful attempts measured */
+  double latency_ms;   /* EWMA of the total time of successful attempts; NaN while samples is 0 */
+  double ttft_ms;      /* EWMA of the time to the first body byte */
+  double tpot_ms;      /* EWMA of the time per output token */
+  double peak_ttft_ms; /* jumps up at once, decays with PROVIDER_PEAK_TAU_MS (Finagle's Peak EWMA) */
   uint64_t peak_at_ms;
-  double error_rate;       /* EWMA over attempts of "failed by its own fault" */
-  double throttle_rate;    /* EWMA over attempts of rate_limited */
+  double error_rate;    /* EWMA over attempts of "failed by its own fault" */
+  double throttle_rate; /* EWMA over attempts of rate_limited */
   _Alignas(CACHE_LINE) struct provider_counters counters;
 
   /* What the provider's own rate-limit headers said last; NaN when unknown. Atomics. */
   _Alignas(CACHE_LINE) double rl_requests_left, rl_tokens_left, rl_reset_ms;
 
   /* Health. Readable by atomics without the lock; written under it. */
-  uint32_t state;           /* enum provider_state */
-  uint32_t admin;           /* enum provider_admin */
-  uint64_t state_since_ms;  /* monotonic */
+  uint32_t state;                 /* enum provider_state */
+  uint32_t admin;                 /* enum provider_admin */
+  uint64_t state_since_ms;        /* monotonic */
   uint64_t cooldown_until_ms;     /* any pause it asked for or its account needs */
   uint64_t rate_limited_until_ms; /* the part of it that holds even when nobody else is left */
   uint64_t ejected_until_ms;
@@ -119,16 +119,16 @@ enum health_event { HEALTH_SAME, HEALTH_WENT_DOWN, HEALTH_CAME_UP, HEALTH_EJECTE
  * until a success. rate_limited pauses for Retry-After, exhausted and auth for account_ms; pauses only grow.
  * client_error and content_policy leave health alone, client_closed the averages too.
  */
-enum health_event provider_settle(struct provider *p, const struct outcome *o, const struct health_rules *rules,
-                                  uint64_t now_ms);
+enum health_event provider_settle(struct provider *p, const struct outcome *o,
+                                  const struct health_rules *rules, uint64_t now_ms);
 
 /* ---- probes, switches, initialisation ---- */
 /*
  * A passing probe also ends an ejection at once when that was for want of a connection (connect, dns, tls,
  * timeout_connect); the others sit out their time, since a model list says nothing about answers.
  */
-enum health_event provider_probed(struct provider *p, bool ok, const char *reason, const struct health_rules *rules,
-                                  uint64_t now_ms, uint64_t wall_ms);
+enum health_event provider_probed(struct provider *p, bool ok, const char *reason,
+                                  const struct health_rules *rules, uint64_t now_ms, uint64_t wall_ms);
 void provider_switch(struct provider *p, enum provider_admin admin);
 /* `reason` NULL: it is ready. Otherwise it is listed unhealthy with the reason and never a candidate. */
 void provider_set_init(struct provider *p, const char *reason);

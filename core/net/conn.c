@@ -13,8 +13,7 @@
 static void parse(struct conn *c);
 static void on_deadline(struct wheel_timer *t);
 
-/* ---- life and death
- * ------------------------------------------------------------------------------------------ */
+/* ---- life and death ---- */
 
 void conn_server_init(struct conn_server *s, struct loop *loop, const struct conn_ops *ops, void *context,
                       const struct conn_limits *limits) {
@@ -78,8 +77,7 @@ void conn_server_abort(struct conn_server *s) {
   }
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static void lend_buffer(uv_handle_t *h, size_t suggested, uv_buf_t *out) {
   (void)suggested;
@@ -371,8 +369,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
   l->read_buf_is_lent = false;
 }
 
-/* ---- writing
- * --------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static void flush(struct conn *c);
 
@@ -488,8 +485,7 @@ void conn_finish(struct conn *c, bool keep) {
   if (!c->is_parsing && c->in.len) parse(c);
 }
 
-/* ---- accepting
- * ------------------------------------------------------------------------------------------------- */
+/* ---- accepting ---- */
 
 static void note_peer(struct conn *c) {
   struct sockaddr_storage a;

@@ -85,8 +85,7 @@ void upstream_global_release(void) {
   curl_global_cleanup();
 }
 
-/* ---- sockets and the timeout
- * ----------------------------------------------------------------------------------- */
+/* ---- sockets and the timeout ---- */
 
 static void socket_action(struct curl_transport *u, curl_socket_t fd, int flags) {
   int running = 0;
@@ -204,8 +203,7 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *user) {
   return 0;
 }
 
-/* ---- the answer
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the answer ---- */
 
 static size_t refuse(struct curl_call *call, const char *why) {
   call->bad_answer = why;
@@ -248,8 +246,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *user) {
   return len;
 }
 
-/* ---- the request
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the request ---- */
 
 static size_t on_read_body(char *out, size_t size, size_t n, void *user) {
   struct curl_call *call = user;
@@ -441,8 +438,7 @@ static void start(struct transport *base, const struct upstream_request *req, st
   run(u);
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 static void recycle(struct curl_call *call) {
   struct curl_transport *u = call->up;
@@ -594,8 +590,7 @@ static double connect_ms(struct upstream_call *base) {
   return (double)(tls_us > connect_us ? tls_us : connect_us) / 1000;
 }
 
-/* ---- the transport
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the transport ---- */
 
 static void release(struct transport *base);
 

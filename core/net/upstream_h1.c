@@ -98,9 +98,7 @@ static bool read_on(struct socket *s);
 static void use_socket(struct h1_call *call, struct socket *s);
 static void begin(struct h1_call *call, bool fresh);
 
-/* ---- ends
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- ends ---- */
 
 /* Sockets and look-ups end on the loop, after release(); the last one takes the transport with it. */
 static void free_when_unused(struct h1 *h) {
@@ -218,8 +216,7 @@ static void lost(struct h1_call *call, const char *why) {
   }
 }
 
-/* ---- the answer
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the answer ---- */
 
 /* Length of the head at the front of data; 0: incomplete, -1: a line that does not end in CRLF. */
 static long find_head_end(const char *data, size_t len, size_t from) {
@@ -388,8 +385,7 @@ static void resume_call(struct upstream_call *base) {
     fail_later(call, UPSTREAM_CUT, "cannot read on");
 }
 
-/* ---- the request
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the request ---- */
 
 static void on_written(uv_write_t *w, int status) {
   struct socket *s = w->data;
@@ -455,8 +451,7 @@ static void use_socket(struct h1_call *call, struct socket *s) {
   }
 }
 
-/* ---- connecting
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- connecting ---- */
 
 static void on_connected(uv_connect_t *c, int status) {
   struct socket *s = c->data;
@@ -629,8 +624,7 @@ static void begin(struct h1_call *call, bool fresh) {
     resolve(call);
 }
 
-/* ---- origins, the transport
- * -------------------------------------------------------------------------------------------- */
+/* ---- origins, the transport ---- */
 
 /* `base` was checked when the configuration was loaded: http://authority/path. */
 static struct origin *new_origin(struct h1 *h, struct span base) {

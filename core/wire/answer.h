@@ -23,15 +23,17 @@ enum answer_form {
 struct answer {
   enum answer_form form;
   /* Found so far: */
-  char id[ANSWER_ID_MAX]; /* the first top-level "id" that is not empty; SSE: also that in "message", "response" */
-  unsigned id_len;        /* 0: none yet; an id that is longer or not printable ASCII is left out */
-  int64_t tokens_in;      /* usage.prompt_tokens, else usage.input_tokens; -1: unknown */
-  int64_t tokens_out;     /* usage.completion_tokens, else usage.output_tokens; -1: unknown */
-  uint64_t n_events;      /* SSE: events with at least one data line that have ended */
-  bool is_done;           /* SSE: "data: [DONE]" came, or an Anthropic "message_stop" / a Responses "response.completed",
+  char id
+      [ANSWER_ID_MAX]; /* the first top-level "id" that is not empty; SSE: also that in "message", "response" */
+  unsigned id_len;     /* 0: none yet; an id that is longer or not printable ASCII is left out */
+  int64_t tokens_in;   /* usage.prompt_tokens, else usage.input_tokens; -1: unknown */
+  int64_t tokens_out; /* usage.completion_tokens, else usage.output_tokens; -1: unknown */
+  uint64_t n_events;  /* SSE: events with at least one data line that have ended */
+  bool
+      is_done; /* SSE: "data: [DONE]" came, or an Anthropic "message_stop" / a Responses "response.completed",
                              ".incomplete" or ".failed" event. JSON: the document is complete */
-  bool has_finish;        /* SSE: a choice with a non-null finish_reason came */
-  bool has_error;         /* JSON or SSE: a top-level "error" member that is not null came; SSE: also that in
+  bool has_finish; /* SSE: a choice with a non-null finish_reason came */
+  bool has_error;  /* JSON or SSE: a top-level "error" member that is not null came; SSE: also that in
                              "message" or "response", and an event of the type "error" */
   /* Below is the scanner's own state. */
   struct answer_json {

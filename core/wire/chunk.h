@@ -19,7 +19,7 @@ enum chunk_result {
 };
 
 struct chunk_decoder {
-  uint64_t left;        /* of the current chunk's data */
+  uint64_t left; /* of the current chunk's data */
   uint16_t extension_bytes, trailer_bytes;
   uint8_t state, digits, trailer_fields;
   const char *fault;

@@ -61,7 +61,7 @@ enum http_field_id {
 #define HTTP_FIELD_ENUM_(id, name) HTTP_FIELD_##id,
   HTTP_FIELD_MAP(HTTP_FIELD_ENUM_)
 #undef HTTP_FIELD_ENUM_
-  HTTP_FIELD_N
+      HTTP_FIELD_N
 };
 
 struct http_field {
@@ -109,7 +109,8 @@ extern const struct http_fault HTTP_FAULT_TOO_MANY_FIELDS; /* 431 */
 extern const struct http_fault HTTP_FAULT_UNKNOWN_METHOD;  /* 501 */
 
 /* Splits field lines, each with its CRLF, into at most HTTP_FIELDS_MAX fields. */
-const struct http_fault *http_split_fields(struct http_field *fields, unsigned *n, struct span lines) MUST_CHECK;
+const struct http_fault *http_split_fields(struct http_field *fields, unsigned *n,
+                                           struct span lines) MUST_CHECK;
 
 /* What two readers of one head must agree on. */
 struct http_reading {
@@ -121,7 +122,8 @@ struct http_reading {
 };
 
 /* Fills has_length, is_chunked and length from the fields; `minor` and `n_fields` are set. */
-const struct http_fault *http_read_lengths(struct http_reading *r, const struct http_field *fields) MUST_CHECK;
+const struct http_fault *http_read_lengths(struct http_reading *r,
+                                           const struct http_field *fields) MUST_CHECK;
 /* Has llhttp read the head, start line and lines behind it, and refuses it unless llhttp read the same. */
 const struct http_fault *http_read_again(const struct http_reading *ours, struct span start,
                                          struct span lines) MUST_CHECK;

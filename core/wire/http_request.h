@@ -23,8 +23,22 @@
 
 #include "wire/http.h"
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
-enum http_framing { HTTP_NO_BODY, HTTP_LENGTH /* also 0 */, HTTP_CHUNKED, HTTP_UNTIL_CLOSE /* answers only */ };
+enum http_method {
+  HTTP_GET,
+  HTTP_HEAD,
+  HTTP_POST,
+  HTTP_PUT,
+  HTTP_PATCH,
+  HTTP_DELETE,
+  HTTP_OPTIONS,
+  HTTP_OTHER
+};
+enum http_framing {
+  HTTP_NO_BODY,
+  HTTP_LENGTH /* also 0 */,
+  HTTP_CHUNKED,
+  HTTP_UNTIL_CLOSE /* answers only */
+};
 
 struct http_request {
   enum http_method method;
@@ -56,11 +70,12 @@ struct http_head_scan {
  * request at all, a limit passed). At most two empty lines (CRLF) before a request line are allowed (RFC 9112, 2.2): they
  * count into *head_len.
  */
-const struct http_fault *http_request_find_end(struct http_head_scan *scan, size_t *head_len, const char *data,
-                                               size_t len) MUST_CHECK;
+const struct http_fault *http_request_find_end(struct http_head_scan *scan, size_t *head_len,
+                                               const char *data, size_t len) MUST_CHECK;
 
 /* Parses and checks a complete head. NULL when it is fine. Spans live as long as the bytes. */
-const struct http_fault *http_request_parse(struct http_request *out, const char *head, size_t head_len) MUST_CHECK;
+const struct http_fault *http_request_parse(struct http_request *out, const char *head,
+                                            size_t head_len) MUST_CHECK;
 
 /* Faults that other layers raise while a request arrives. */
 extern const struct http_fault HTTP_FAULT_HEAD_TIMEOUT;   /* 408 */

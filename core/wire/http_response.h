@@ -12,8 +12,8 @@
 #define HTTP_RESPONSE_HEAD_MAX 65536 /* of a provider */
 
 struct http_response {
-  int status;      /* 100 … 599 */
-  unsigned minor;  /* 1 for HTTP/2 as well */
+  int status;     /* 100 … 599 */
+  unsigned minor; /* 1 for HTTP/2 as well */
   bool is_http2;
   enum http_framing framing; /* for a request that was no HEAD; 1xx, 204 and 304 have no body */
   uint64_t content_length;
@@ -29,7 +29,8 @@ struct http_response {
  * 101 is refused: we never ask for another protocol.
  * Returns NULL or a static text that says what is wrong ("two Content-Length fields").
  */
-const char *http_response_parse(struct http_response *out, const char *head, size_t head_len, bool from_curl) MUST_CHECK;
+const char *http_response_parse(struct http_response *out, const char *head, size_t head_len,
+                                bool from_curl) MUST_CHECK;
 
 /* ---- writing ---- */
 
@@ -42,9 +43,9 @@ void http_put_field_u64(struct buf *out, const char *name, uint64_t value);
 /* How an error looks to a client. */
 struct http_error {
   int status;
-  const char *type;    /* NULL: chosen by status (see http_error_type) */
-  const char *code;    /* stable, machine-readable; NULL: null */
-  struct span message; /* redacted by http_put_error_body */
+  const char *type;       /* NULL: chosen by status (see http_error_type) */
+  const char *code;       /* stable, machine-readable; NULL: null */
+  struct span message;    /* redacted by http_put_error_body */
   struct span request_id; /* may be empty */
 };
 

@@ -14,7 +14,16 @@
 
 #define JSON_MAX_DEPTH 128
 
-enum json_type { JSON_ABSENT, JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_type {
+  JSON_ABSENT,
+  JSON_NULL,
+  JSON_FALSE,
+  JSON_TRUE,
+  JSON_NUMBER,
+  JSON_STRING,
+  JSON_ARRAY,
+  JSON_OBJECT
+};
 
 /* A member that the caller looks for; `name` (unescaped) is the caller's, the rest is filled by the scan. */
 struct json_member {
@@ -26,13 +35,14 @@ struct json_member {
 };
 
 struct json_object {
-  size_t open, close;   /* offsets of '{' and of its '}' */
-  bool is_empty;        /* no members at all */
+  size_t open, close; /* offsets of '{' and of its '}' */
+  bool is_empty;      /* no members at all */
 };
 
 struct json_fault {
   size_t offset; /* where the text stops being JSON */
-  const char *message; /* static, without a full stop: "expected ',' or '}'", "invalid UTF-8", "nested too deep" … */
+  const char
+      *message; /* static, without a full stop: "expected ',' or '}'", "invalid UTF-8", "nested too deep" … */
 };
 
 /*
@@ -40,8 +50,8 @@ struct json_fault {
  * (n <= 16). Returns 0; ERR_SYNTAX with *fault set when it is not JSON or not UTF-8; ERR_UNSUPPORTED with
  * *fault set when it is valid JSON but no object at the top; ERR_TOO_LARGE when nested too deep.
  */
-int json_scan_object(struct json_member *members, size_t n, struct json_object *object, struct json_fault *fault,
-                     struct span text) MUST_CHECK;
+int json_scan_object(struct json_member *members, size_t n, struct json_object *object,
+                     struct json_fault *fault, struct span text) MUST_CHECK;
 
 /* Validates any JSON text (RFC 8259, any value at the top). */
 int json_validate(struct json_fault *fault, struct span text) MUST_CHECK;
