@@ -77,14 +77,23 @@ static double unit(uint64_t x) {
   return (double)(x >> 11) * 0x1.0p-53;
 }
 
+static _Thread_local struct rng chance;
+static _Thread_local bool chance_is_seeded;
+
 double lb_abi_random(void) {
-  static _Thread_local struct rng rng;
-  static _Thread_local bool is_seeded;
-  if (UNLIKELY(!is_seeded)) {
-    rng_seed_os(&rng);
-    is_seeded = true;
+  if (UNLIKELY(!chance_is_seeded)) {
+    rng_seed_os(&chance);
+    chance_is_seeded = true;
   }
-  return rng_double(&rng);
+  return rng_double(&chance);
+}
+
+void abi_restart(uint64_t seed) {
+  rng_seed(&chance, seed);
+  chance_is_seeded = true;
+  memset(turns, 0, sizeof turns);
+  for (uint32_t i = 0; i < n_counters; i++)
+    counters[i].value = 0;
 }
 
 double lb_abi_hash(const char *text, uint32_t len, double seed) {

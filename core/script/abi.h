@@ -28,4 +28,10 @@ _Static_assert((int)LB_CLASS_N == (int)OUTCOME_N, "classes are the same set");
 OUTCOME_MAP(ABI_SAME_CLASS_)
 #undef ABI_SAME_CLASS_
 
+/*
+ * For simulations, which must repeat: lb.random() of this thread follows `seed` from now on, and turns and counters
+ * start at 0 again. Not while other threads run scripts.
+ */
+void abi_restart(uint64_t seed);
+
 #endif
