@@ -24,7 +24,7 @@ VARIANT   := $(if $(filter plain-gcc,$(KIND)-$(CC_NAME)),plain,$(KIND)-$(CC_NAME
 B         := build/$(VARIANT)
 
 # ---- dependencies --------------------------------------------------------------------------------------------
-PKGS      := libuv luajit libcurl
+PKGS      := libuv luajit libcurl nettle
 PKG       ?= pkg-config
 DEP_CFLAGS  = $(shell $(PKG) --cflags $(PKGS) 2>/dev/null)
 DEP_LIBS    = $(shell $(PKG) --libs $(PKGS) 2>/dev/null)
@@ -214,6 +214,18 @@ ifneq ($(wildcard man/moongate.1),)
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 man/moongate.1 $(DESTDIR)$(PREFIX)/share/man/man1/moongate.1
 endif
+
+.PHONY: bench
+bench: ## CPU per request beside nginx and HAProxy (BENCH='--rounds 3'), and ns per decision
+	@sh scripts/dev/deps.sh install build test bench
+	@$(MAKE) --no-print-directory all
+	@node tests/bench/bench.mjs $(BENCH)
+	@sh scripts/dev/run-bench.sh $(B)
+
+$(B)/bench/%: tests/bench/%.c $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(LIB_OBJ) $(LDFLAGS_ALL) $(LIBS)
 
 .PHONY: clean
 clean: ## remove everything that was built

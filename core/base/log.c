@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,10 +16,15 @@ static _Atomic bool use_colour;
 static const char *const NAMES[] = {"debug", "info", "warn", "error", "off"};
 static const char *const COLOURS[] = {"\x1b[2m", "", "\x1b[33m", "\x1b[31m"};
 
+bool log_may_colour(int fd) {
+  const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+  return isatty(fd) && !(no_color && no_color[0]) && term && strcmp(term, "dumb") != 0;
+}
+
 void log_setup(enum log_level level, enum log_format format) {
   min_level = level;
   line_format = format;
-  use_colour = format == LOG_TEXT && isatty(STDERR_FILENO);
+  use_colour = format == LOG_TEXT && log_may_colour(STDERR_FILENO);
 }
 
 bool log_level_parse(const char *name, enum log_level *out) {

@@ -16,6 +16,8 @@ enum log_format { LOG_TEXT, LOG_JSON };
 
 /* Before threads start, or from the thread that reloads. */
 void log_setup(enum log_level level, enum log_format format);
+/* Whether colours are welcome there: a terminal, and no objection by NO_COLOR or TERM=dumb. */
+bool log_may_colour(int fd);
 /* "debug", "info", "warn" (or "warning"), "error", "off"; false when unknown. */
 bool log_level_parse(const char *name, enum log_level *out);
 bool log_is_on(enum log_level level);

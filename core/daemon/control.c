@@ -4,6 +4,7 @@
 #include "daemon/worker.h"
 #include "flow/probe.h"
 
+#include <nettle/sha2.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -24,6 +25,7 @@ struct control {
   struct worker *workers;
   unsigned n_workers;
   const struct options *options;
+  void (*on_listening)(uint16_t port);
   struct span text;
   int *fds;
   uint16_t port;
@@ -65,6 +67,16 @@ static struct plan *load_plan(struct settings_report *report, const struct optio
   return NULL;
 }
 
+static void put_digest(char out[65], struct span source) {
+  struct sha256_ctx hash;
+  uint8_t digest[SHA256_DIGEST_SIZE];
+  sha256_init(&hash);
+  sha256_update(&hash, source.len, (const uint8_t *)source.ptr);
+  sha256_digest(&hash, sizeof digest, digest);
+  for (size_t i = 0; i < sizeof digest; i++)
+    (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
 static void note_status(struct control *c, const char *error) {
   struct strategy_status *s = &c->shared.status;
   pthread_mutex_lock(&c->shared.status_lock);
@@ -77,6 +89,7 @@ static void note_status(struct control *c, const char *error) {
     s->since_wall_ms = clock_wall_ms();
     (void)snprintf(s->name, sizeof s->name, "%s", c->plan->strategy_name);
     (void)snprintf(s->file, sizeof s->file, "%s", c->plan->strategy_path ? c->plan->strategy_path : "");
+    put_digest(s->digest, c->plan->strategy_source);
     if (c->last_generation > 1) s->reloads_ok++;
   }
   pthread_mutex_unlock(&c->shared.status_lock);
@@ -96,6 +109,9 @@ static void warn_of_fixed(const struct settings *was, const struct settings *is)
   if (strcmp(was->host, is->host) != 0 || was->port != is->port)
     log_warn("host and port change with a restart only");
   if (was->workers != is->workers) log_warn("workers changes with a restart only");
+  bool same_ca = was->tls_ca && is->tls_ca ? strcmp(was->tls_ca, is->tls_ca) == 0 : was->tls_ca == is->tls_ca;
+  if (!same_ca || strcmp(was->upstream, is->upstream) != 0)
+    log_warn("tls.ca and upstream change with a restart only");
 }
 
 static void reload(struct control *c, struct reload_ticket *t) {
@@ -113,6 +129,7 @@ static void reload(struct control *c, struct reload_ticket *t) {
              plan->strategy_name, plan->n_entries);
   } else {
     (void)redact_apply(&report.problems);
+    if (report.problems.len && report.problems.data[report.problems.len - 1] == '\n') report.problems.len--;
     const char *text = buf_cstr(&report.problems);
     log_error("reload refused, generation %llu goes on: %s", (unsigned long long)c->plan->generation, text);
     note_status(c, text);
@@ -232,10 +249,6 @@ static void on_sweep(struct wheel_timer *t) {
 
 /* ---- start ---- */
 
-static bool is_loopback_host(const char *host) {
-  return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
-}
-
 static void greet(const struct control *c) {
   const struct plan *plan = c->plan;
   const struct settings *s = &plan->settings;
@@ -253,14 +266,11 @@ static void greet(const struct control *c) {
     log_info("provider %s: %s, %s%s%s", e->provider->id, e->has_endpoint ? e->endpoint.text : "no endpoint",
              ok ? "healthy" : "not healthy", ok || !reason[0] ? "" : ": ", ok ? "" : reason);
   }
-  bool is_open = !s->client_keys || !*s->client_keys;
-  if (is_open && !is_loopback_host(s->host))
-    log_warn("anybody who reaches %s:%u may use these providers: set clientKeys, or host = \"127.0.0.1\"",
-             s->host, c->port);
   bool needs_brackets = strchr(s->host, ':') != NULL;
   printf("listening on http://%s%s%s:%u\n", needs_brackets ? "[" : "", s->host, needs_brackets ? "]" : "",
          c->port);
   (void)fflush(stdout);
+  if (c->on_listening) c->on_listening(c->port);
 }
 
 static void serve(struct control *c) {
@@ -377,10 +387,10 @@ static void release(struct control *c) {
   redact_forget_all();
 }
 
-int control_run(const struct options *o, struct span text) {
+int control_run(const struct options *o, struct span text, void (*on_listening)(uint16_t port)) {
   (void)signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
-  struct control c = {.options = o, .text = text, .registry = registry_new()};
+  struct control c = {.options = o, .text = text, .on_listening = on_listening, .registry = registry_new()};
   struct settings_report report;
   settings_report_init(&report);
   struct plan *plan = load_plan(&report, o, text, c.registry);

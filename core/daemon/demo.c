@@ -61,23 +61,21 @@ static bool open_providers(struct stage *s) {
   return true;
 }
 
-static void print_hints(const struct options *o) {
-  int port = o->overrides.port > 0 ? o->overrides.port : 3000;
-  bool colour = isatty(STDOUT_FILENO);
+static void print_hints(uint16_t port) {
+  bool colour = log_may_colour(STDOUT_FILENO);
   const char *bold = colour ? "\x1b[1m" : "", *plain = colour ? "\x1b[0m" : "";
-  printf(
-      "%sMoongate demo%s: three simulated providers (luna, selene, diana) behind one endpoint.\n"
-      "\n"
-      "Try, in another terminal:\n"
-      "  curl http://127.0.0.1:%d/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-      "    -d '{\"model\":\"moon\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n"
-      "  curl -N …the same with \"stream\":true in the body\n"
-      "  curl http://127.0.0.1:%d/health\n"
-      "  curl http://127.0.0.1:%d/admin/providers\n"
-      "  curl -X POST http://127.0.0.1:%d/admin/providers/luna/drain\n"
-      "\n"
-      "The configuration is examples/demo.lua; the strategies are in strategies/. Ctrl-C ends the demo.\n\n",
-      bold, plain, port, port, port, port);
+  printf("%sMoongate demo%s: three simulated providers (luna, selene, diana) behind one endpoint.\n"
+         "\n"
+         "Try, in another terminal:\n"
+         "  curl http://127.0.0.1:%u/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+         "    -d '{\"model\":\"moon\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n"
+         "  curl -N …the same with \"stream\":true in the body\n"
+         "  curl http://127.0.0.1:%u/health\n"
+         "  curl http://127.0.0.1:%u/admin/providers\n"
+         "  curl -X POST http://127.0.0.1:%u/admin/providers/luna/drain\n"
+         "\n"
+         "The configuration is examples/demo.lua; the strategies are in strategies/. Ctrl-C ends the demo.\n",
+         bold, plain, port, port, port, port);
   (void)fflush(stdout);
 }
 
@@ -95,10 +93,9 @@ int demo_main(const struct options *o) {
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   code = 1;
   if (ok) {
-    print_hints(o);
     struct options with_name = *o;
     with_name.config = "examples/demo.lua";
-    code = control_run(&with_name, embedded_get("examples/demo.lua"));
+    code = control_run(&with_name, embedded_get("examples/demo.lua"), print_hints);
   }
   stop(&s);
   (void)pthread_join(thread, NULL);

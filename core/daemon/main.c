@@ -9,7 +9,7 @@
 
 static int run_command(const struct options *o) {
   switch (o->command) {
-  case COMMAND_RUN: return control_run(o, SPAN_NONE);
+  case COMMAND_RUN: return control_run(o, SPAN_NONE, NULL);
   case COMMAND_DEMO: return demo_main(o);
   case COMMAND_CHECK: return control_check(o);
   case COMMAND_STRATEGY_CHECK: return control_check_strategy(o->file);

@@ -51,9 +51,9 @@ static void forget(struct asked *q) {
   free(q);
 }
 
-static const char *const WORDS[] = {"The",    "moon",     " gate",  " is",   " open", " and",
-                                    " every", " request", " finds", " its",  " way",  " across",
-                                    " quiet", " water",   ",",      " again"};
+static const char *const WORDS[] = {" The",   " moon",    " gate",  " is",    " open", " and",
+                                    " every", " request", " finds", " its",   " way",  " across",
+                                    " quiet", " water,",  " once",  " again."};
 
 static const char *word(unsigned i) {
   return WORDS[i % ARRAY_LEN(WORDS)];
@@ -164,7 +164,7 @@ static void answer_chat(struct asked *q) {
   buf_init(&content, SIM_BODY_MAX);
   buf_putf(&content, "[%s]", q->sim->options.name);
   for (unsigned i = 0; i < q->sim->options.tokens; i++)
-    buf_putf(&content, "%s%s", i ? "" : " ", word(i));
+    buf_put_str(&content, word(i));
   json_string(&w, buf_span(&content));
   buf_release(&content);
   json_close(&w, '}');

@@ -766,6 +766,7 @@ void exchange_balance(struct exchange *x) {
     exchange_error(x, 404, NULL, "model_not_found", text);
     return;
   }
-  loop_timer_start(x->flow->loop, &x->deadline, on_deadline, x->plan->settings.timeouts.total);
+  uint64_t passed_ms = (clock_mono_us() - x->started_us) / 1000, total_ms = x->plan->settings.timeouts.total;
+  loop_timer_start(x->flow->loop, &x->deadline, on_deadline, total_ms > passed_ms ? total_ms - passed_ms : 0);
   select_provider(x);
 }

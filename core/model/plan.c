@@ -22,7 +22,7 @@ struct plan *plan_new(void) {
   s->session_timeout_ms = 30 * 60 * 1000;
   s->max_sessions = 1000000;
   s->max_body_bytes = (size_t)32 << 20;
-  s->max_buffered_bytes = (size_t)128 << 20;
+  s->max_buffered_bytes = (size_t)1 << 30;
   s->timeouts = (struct plan_timeouts){
       .connect = 5000,
       .first_byte = 120000,

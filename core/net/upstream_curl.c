@@ -15,7 +15,7 @@
 #define FIELDS_MAX       64
 #define INTERIM_MAX      16
 #define TARGETS_MAX      1024
-#define FREE_CALLS_MAX   256
+#define FREE_CALLS_MAX   64
 #define POST_INLINE_MAX  65536
 #define POOL_CONNECTIONS 512
 
@@ -49,8 +49,9 @@ struct socket_watch {
   uv_poll_t poll;
   struct curl_transport *up;
   curl_socket_t fd;
-  int events;         /* being watched */
-  bool is_wanted;     /* by libcurl */
+  int events;     /* being watched */
+  bool is_wanted; /* by libcurl */
+  bool is_tls;
   bool is_connection; /* opened and closed through our callbacks */
 };
 
@@ -98,6 +99,15 @@ static struct socket_watch *find_watch(const struct curl_transport *u, curl_sock
   return fd >= 0 && (size_t)fd < u->n_watches ? u->watches[fd] : NULL;
 }
 
+static void on_watch_closed(uv_handle_t *h) {
+  free(h->data);
+}
+
+static void drop_watch(struct socket_watch *w) {
+  w->up->watches[w->fd] = NULL;
+  uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+}
+
 static struct socket_watch *add_watch(struct curl_transport *u, curl_socket_t fd, bool is_connection) {
   if ((size_t)fd >= u->n_watches) {
     size_t n = u->n_watches ? u->n_watches : 64;
@@ -107,6 +117,7 @@ static struct socket_watch *add_watch(struct curl_transport *u, curl_socket_t fd
     memset(u->watches + u->n_watches, 0, (n - u->n_watches) * sizeof(struct socket_watch *));
     u->n_watches = n;
   }
+  if (u->watches[fd]) drop_watch(u->watches[fd]); /* libcurl closed the one before without a word */
   struct socket_watch *w = x_calloc(1, sizeof *w);
   w->up = u;
   w->fd = fd;
@@ -120,13 +131,17 @@ static struct socket_watch *add_watch(struct curl_transport *u, curl_socket_t fd
   return w;
 }
 
-static void on_watch_closed(uv_handle_t *h) {
-  free(h->data);
-}
-
-static void drop_watch(struct socket_watch *w) {
-  w->up->watches[w->fd] = NULL;
-  uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+/*
+ * Bytes on an idle connection belong to no call: whatever they are, they must not be taken for the next answer. libcurl
+ * only asks whether the connection is alive, so it is ended here. (Under TLS they may be a session ticket.)
+ */
+static void end_if_spoilt(struct socket_watch *w) {
+  char byte;
+  if (w->is_tls || recv(w->fd, &byte, 1, MSG_DONTWAIT) <= 0) return;
+  char rest[4096];
+  (void)shutdown(w->fd, SHUT_RDWR);
+  while (recv(w->fd, rest, sizeof rest, MSG_DONTWAIT) > 0) {
+  }
 }
 
 static void on_poll(uv_poll_t *p, int status, int events) {
@@ -135,6 +150,7 @@ static void on_poll(uv_poll_t *p, int status, int events) {
   if (!w->is_wanted) { /* an idle pooled connection: libcurl looks at it before using it again */
     (void)uv_poll_stop(p);
     w->events = 0;
+    if (w->is_connection) end_if_spoilt(w);
     return;
   }
   int flags = status < 0 ? CURL_CSELECT_ERR : 0;
@@ -170,10 +186,15 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
 
 static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *a) {
   (void)purpose;
-  struct curl_transport *u = user;
+  const struct curl_call *call = user;
+  struct curl_transport *u = call->up;
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   if (fd < 0) return CURL_SOCKET_BAD;
-  if (add_watch(u, fd, true)) return fd;
+  struct socket_watch *w = add_watch(u, fd, true);
+  if (w) {
+    w->is_tls = strncmp(call->target->text, "https:", 6) == 0;
+    return fd;
+  }
   (void)close(fd);
   return CURL_SOCKET_BAD;
 }
@@ -292,7 +313,7 @@ static CURL *new_easy(struct curl_transport *u, struct curl_call *call) {
   (void)curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek_body);
   (void)curl_easy_setopt(e, CURLOPT_SEEKDATA, call);
   (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-  (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, u);
+  (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, call);
   (void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
   (void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, u);
   (void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->error);

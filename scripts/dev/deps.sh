@@ -11,6 +11,7 @@ cmd:cc|gcc:gcc
 pc:libuv:libuv1-dev
 pc:luajit:libluajit-5.1-dev
 pc:libcurl:libcurl4-openssl-dev
+pc:nettle:nettle-dev
 file:/usr/share/llhttp/llhttp.c:node-llhttp
 file:/usr/include/stdlib.h:libc6-dev
 cmd:pkg-config:pkg-config
@@ -24,6 +25,13 @@ cmd:openssl:openssl
 cmd:curl:curl
 file:/etc/ssl/certs/ca-certificates.crt:ca-certificates
 file:/usr/lib/gcc/x86_64-linux-gnu:gcc
+'
+
+bench_needs='
+cmd:nginx:nginx-core
+cmd:haproxy:haproxy
+cmd:wrk:wrk
+cmd:taskset:util-linux
 '
 
 mode=$1
@@ -51,6 +59,7 @@ for set in "$@"; do
   case $set in
     build) needs=$build_needs ;;
     test) needs=$test_needs ;;
+    bench) needs=$bench_needs ;;
     *) echo "deps.sh: unknown set $set" >&2; exit 2 ;;
   esac
   for row in $needs; do

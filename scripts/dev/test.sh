@@ -6,7 +6,7 @@
 #   JOBS         compilations at a time (default: the number of cores)
 set -eu
 
-all='build layers headers format luacheck unit unit-asan unit-tsan lua fuzz e2e e2e-asan e2e-tsan'
+all='build layers headers format luacheck unit unit-asan unit-tsan lua fuzz e2e e2e-curl e2e-asan e2e-tsan soak'
 steps=${TEST_STEPS:-$all}
 cc=${CC:-gcc}
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 1)}
@@ -52,6 +52,12 @@ step() {
     lua) sh scripts/dev/run-lua.sh ;;
     fuzz) sh scripts/dev/run-fuzz.sh replay ;;
     e2e) build "$plain/moongate" && MOONGATE=$plain/moongate sh scripts/dev/run-e2e.sh ;;
+    e2e-curl)
+      # The same story over the other transport.
+      build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_UPSTREAM=curl sh scripts/dev/run-e2e.sh ;;
+    soak)
+      build SANITIZE=address,undefined "$asan/moongate" &&
+        MOONGATE=$asan/moongate MOONGATE_TEST_SLOW=4 MOONGATE_SOAK_SECONDS=60 sh scripts/dev/run-e2e.sh soak ;;
     e2e-asan)
       build SANITIZE=address,undefined "$asan/moongate" &&
         MOONGATE=$asan/moongate MOONGATE_TEST_SLOW=4 sh scripts/dev/run-e2e.sh ;;

@@ -392,7 +392,7 @@ local OPTIONS = {
   { "logLevel", choice("debug", "info", "warn", "error", "off"), "info", env = { "MOONGATE_LOG_LEVEL" },
     flag = "--log-level" },
   { "logFormat", choice("text", "json"), "text", env = { "MOONGATE_LOG_FORMAT" }, flag = "--log-format" },
-  { "upstream", choice("native", "curl"), "native" },
+  { "upstream", choice("native", "curl"), "native", env = { "MOONGATE_UPSTREAM" } },
   { "rpc", checks.url_of_node, nil, env = { "RPC_ENDPOINT", "ZG_RPC_ENDPOINT" }, flag = "--rpc", may_be_unset = true },
   { "key", checks.private_key, nil, env = { "ZG_PRIVATE_KEY" }, may_be_unset = true },
   { "keyFile", checks.key_file, nil, may_be_unset = true },

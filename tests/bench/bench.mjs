@@ -23,6 +23,11 @@ const connections = Number(option('connections', 32));
 const only = option('only', '').split(',').filter(Boolean);
 const moongate = process.env.MOONGATE ?? 'build/moongate';
 
+if (args.includes('--help') || args.includes('-h')) {
+  console.log('usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only nginx,haproxy,moongate] [--json FILE]');
+  process.exit(0);
+}
+
 const dir = mkdtempSync(join(tmpdir(), 'moongate-bench-'));
 const children = [];
 
@@ -40,6 +45,14 @@ async function stopAll() {
     child.kill('SIGTERM');
     await gone;
   }
+}
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    for (const child of children) child.kill('SIGTERM');
+    rmSync(dir, { recursive: true, force: true });
+    process.exit(1);
+  });
 }
 
 async function freePort() {
@@ -125,7 +138,7 @@ backend b
   },
   async moongate(provider) {
     writeFileSync(join(dir, 'moongate.lua'), `return {
-  host = "127.0.0.1", port = 0, workers = 1, strategy = "/tmp/rr.lua", healthCheckInterval = 60000,
+  host = "127.0.0.1", port = 0, workers = 1, strategy = "round-robin", healthCheckInterval = 60000,
   providers = { { id = "p", endpoint = "http://127.0.0.1:${provider}/v1", model = "sim-model" } },
 }`);
     const child = start('taskset', ['-c', '0', moongate, 'run', join(dir, 'moongate.lua'), '--log-level', 'warn']);
