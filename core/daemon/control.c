@@ -56,7 +56,7 @@ static struct plan *load_plan(struct settings_report *report, const struct optio
   struct plan *plan = settings_load(report, o->config, text, &o->overrides, registry);
   if (!plan) return NULL;
   char err[SCRIPT_ERROR_MAX];
-  struct generation *canary = generation_new(plan, 0, err);
+  struct generation *canary = generation_new(plan, 0, NULL, err);
   if (canary) {
     generation_free(canary);
     return plan;

@@ -53,7 +53,7 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
   f->loop = &w->loop;
   f->shared = shared;
   f->on_generation_idle = free_generation;
-  f->generation = generation_new(plan, index, err);
+  f->generation = generation_new(plan, index, NULL, err);
   if (!f->generation) {
     (void)close(fd);
     return ERR_SCRIPT;
@@ -94,7 +94,7 @@ static void adopt(struct loop_message *m) {
   struct order *o = container_of(m, struct order, message);
   struct flow *f = &o->worker->flow;
   char err[SCRIPT_ERROR_MAX];
-  struct generation *g = o->worker->loop.is_closing ? NULL : generation_new(o->plan, f->worker, err);
+  struct generation *g = o->worker->loop.is_closing ? NULL : generation_new(o->plan, f->worker, NULL, err);
   if (g) {
     struct generation *old = f->generation;
     generation_enter(old); /* held while it is swapped out */

@@ -14,6 +14,7 @@
 struct plan *plan_new(void) {
   struct plan *p = x_calloc(1, sizeof *p);
   p->refs = 1;
+  p->stats = strategy_stats_new();
   struct settings *s = &p->settings;
   s->port = 3000;
   s->max_retries = 3;
@@ -37,6 +38,7 @@ struct plan *plan_new(void) {
   s->retry_budget = 0.2;
   s->retry_budget_min = 3;
   s->reload_watch = s->reload_canary = true;
+  s->call_budget_us = 2000;
   s->log_level = LOG_INFO;
   s->log_format = LOG_TEXT;
   s->health = HEALTH_RULES_DEFAULT;
@@ -105,6 +107,7 @@ void plan_unref(struct plan **pp) {
   if (p->strategy_path) free((char *)p->strategy_source.ptr);
   free(p->strategy_path);
   free(p->strategy_options);
+  strategy_stats_free(p->stats);
   free(p);
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "model/provider.h"
+#include "model/strategy_stats.h"
 
 #define PLAN_PROVIDERS_MAX 256
 #define MODEL_NAME_MAX     256
@@ -74,6 +75,8 @@ struct settings {
   char **cors_origins; /* NULL-terminated; empty: CORS off; "*" allows all */
   char *tls_ca;        /* NULL: the system's */
   bool reload_watch, reload_canary;
+  bool guard_is_fast;      /* scripts of the operator run compiled */
+  uint32_t call_budget_us; /* processor time of one callback */
   enum log_level log_level;
   enum log_format log_format;
   struct health_rules health;
@@ -99,10 +102,11 @@ struct plan {
   struct model_route *routes, *own;
 
   /* strategy */
-  char *strategy_name;         /* as configured: a preset's name or a path */
-  char *strategy_path;         /* file it came from; NULL: embedded */
-  struct span strategy_source; /* owned when strategy_path is set */
-  char *strategy_options;      /* Lua text "return {…}" with plain data */
+  char *strategy_name;          /* as configured: a preset's name or a path */
+  char *strategy_path;          /* file it came from; NULL: embedded */
+  struct span strategy_source;  /* owned when strategy_path is set */
+  char *strategy_options;       /* Lua text "return {…}" with plain data */
+  struct strategy_stats *stats; /* counted into while the rest is read-only */
 };
 
 /* Numbers and switches carry the contract's defaults; texts and lists are NULL until somebody fills them. */

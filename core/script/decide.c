@@ -259,3 +259,15 @@ void decide_observe(struct generation *g, const struct lb_request *req, unsigned
   (void)enter(g, CALLBACK_OBSERVE, 1, 0);
   close_call(g);
 }
+
+enum lb_health decide_health(struct generation *g, char reason[DECIDE_REASON_MAX], unsigned slot,
+                             const struct evidence *e) {
+  (void)e;
+  REQUIRE(slot < g->plan->n_entries);
+  reason[0] = '\0';
+  return LB_KEEP;
+}
+
+void decide_tick(struct generation *g) {
+  (void)g;
+}

@@ -254,7 +254,7 @@ static bool load(struct generation *g, char err[SCRIPT_ERROR_MAX]) {
     (void)snprintf(err, SCRIPT_ERROR_MAX, "%s%s%s", is_placed ? "" : g->file, is_placed ? "" : ":1: ", text);
     return false;
   }
-  for (int i = 0; i < CALLBACK_N; i++)
+  for (int i = 0; i <= CALLBACK_OBSERVE; i++)
     g->has[i] = lua_isfunction(L, STACK_SELECT + i);
   if (!g->is_guarded) {
     set_stride(g, 0);
@@ -296,7 +296,9 @@ static char *shown_file(const struct plan *plan) {
   return x_strdup(strlen(path) > CHUNK_NAME_MAX && slash ? slash + 1 : path);
 }
 
-struct generation *generation_new(struct plan *plan, unsigned worker, char err[SCRIPT_ERROR_MAX]) {
+struct generation *generation_new(struct plan *plan, unsigned worker, const char *previous,
+                                  char err[SCRIPT_ERROR_MAX]) {
+  (void)previous;
   struct generation *g = x_calloc(1, sizeof *g);
   g->plan = plan_ref(plan);
   g->worker = worker;
@@ -343,4 +345,34 @@ const char *generation_strategy_name(const struct generation *g) {
 
 uint64_t generation_errors(const struct generation *g) {
   return __atomic_load_n(&g->errors, __ATOMIC_RELAXED);
+}
+
+void generation_bind(struct generation *g) {
+  (void)g;
+}
+
+bool generation_export(struct generation *g, struct buf *out) {
+  (void)g;
+  (void)out;
+  return false;
+}
+
+bool generation_implements(const struct generation *g, enum callback c) {
+  return g->has[c];
+}
+
+enum generation_phase generation_phase(const struct generation *g) {
+  (void)g;
+  return GENERATION_SERVING;
+}
+
+void generation_last_error(const struct generation *g, char out[SCRIPT_ERROR_MAX]) {
+  (void)g;
+  out[0] = '\0';
+}
+
+void generation_on_trouble(struct generation *g, generation_trouble_fn *fn, void *context) {
+  (void)g;
+  (void)fn;
+  (void)context;
 }

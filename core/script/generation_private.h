@@ -17,8 +17,6 @@
 /* Fixed places on the generation's Lua stack; a call pushes a copy and leaves the stack as it was. */
 enum { STACK_ON_ERROR = 1, STACK_SELECT, STACK_RETRY, STACK_OBSERVE, STACK_TOP = STACK_OBSERVE };
 
-enum callback { CALLBACK_SELECT, CALLBACK_RETRY, CALLBACK_OBSERVE, CALLBACK_N };
-
 struct generation {
   struct plan *plan; /* first, see generation_plan() */
   lua_State *L;

@@ -346,6 +346,8 @@ static void take_settings(lua_State *L, struct settings *s) {
   s->panic_refuse = strcmp(get_text(L, "panic"), "refuse") == 0;
   s->client_keys = copy_texts(L, "clientKeys");
   s->admin_token = copy_text(L, "adminToken");
+  s->guard_is_fast = strcmp(get_text(L, "guard"), "fast") == 0;
+  s->call_budget_us = (uint32_t)(get_number(L, "callBudget") * 1000);
   s->upstream = copy_text(L, "upstream");
   (void)log_level_parse(get_text(L, "logLevel"), &s->log_level);
   s->log_format = strcmp(get_text(L, "logFormat"), "json") == 0 ? LOG_JSON : LOG_TEXT;

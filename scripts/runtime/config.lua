@@ -389,6 +389,7 @@ local OPTIONS = {
   { "tls", tls, {} },
   { "reload", reload, reload_default() },
   { "guard", choice("strict", "fast"), "strict", env = { "MOONGATE_GUARD" } },
+  { "callBudget", number { min = 0.1, max = 1000, is_real = true, unit = "ms" }, 2 },
   { "logLevel", choice("debug", "info", "warn", "error", "off"), "info", env = { "MOONGATE_LOG_LEVEL" },
     flag = "--log-level" },
   { "logFormat", choice("text", "json"), "text", env = { "MOONGATE_LOG_FORMAT" }, flag = "--log-format" },

@@ -56,7 +56,7 @@ static struct plan *make_plan(const char *strategy, unsigned n) {
 static double measure(const char *strategy, unsigned n) {
   struct plan *plan = make_plan(strategy, n);
   char err[SCRIPT_ERROR_MAX];
-  struct generation *g = generation_new(plan, 0, err);
+  struct generation *g = generation_new(plan, 0, NULL, err);
   if (!g) {
     (void)fprintf(stderr, "%s\n", err);
     exit(1);

@@ -65,7 +65,7 @@ static bool open_plan(struct plan *plan) {
       .stream = 1,
   };
   rng_seed(&b.rng, 7);
-  b.g = generation_new(plan, 0, b.err);
+  b.g = generation_new(plan, 0, NULL, b.err);
   return b.g != NULL;
 }
 
@@ -123,7 +123,7 @@ static void round_robin_goes_round(void) {
 static void round_robin_is_common_to_all_generations(void) {
   CHECK_OPEN(open_preset("round-robin", 3, NULL, NULL));
   char err[SCRIPT_ERROR_MAX];
-  struct generation *other = generation_new(b.plan, 1, err);
+  struct generation *other = generation_new(b.plan, 1, NULL, err);
   CHECK(other);
   unsigned first = choose(3);
   struct decision d;
