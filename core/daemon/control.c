@@ -4,6 +4,7 @@
 #include "daemon/worker.h"
 #include "flow/probe.h"
 
+#include <malloc.h>
 #include <nettle/sha2.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #define SESSION_SHARDS 256
 #define SWEEP_MS       1000
 #define SWEEP_SHARDS   8
+#define TRIM_PEAK      128
 
 struct control {
   struct loop loop;
@@ -29,6 +31,7 @@ struct control {
   struct span text;
   int *fds;
   uint16_t port;
+  uint32_t peak; /* of active exchanges since the last trim */
   uint64_t last_generation;
   uv_signal_t signals[3];
   struct wheel_timer start_timer, sweep_timer;
@@ -241,8 +244,18 @@ static void on_signal(uv_signal_t *h, int number) {
   }
 }
 
+/* After a wave of requests the allocator's free pages go back to the system; never while one is running. */
+static void trim_after_peak(struct control *c) {
+  uint32_t active = shared_get_u32(&c->shared.active_exchanges);
+  if (active > c->peak) c->peak = active;
+  if (c->peak < TRIM_PEAK || active > c->peak / 8) return;
+  c->peak = active;
+  (void)malloc_trim(0);
+}
+
 static void on_sweep(struct wheel_timer *t) {
   struct control *c = container_of(t, struct control, sweep_timer);
+  trim_after_peak(c);
   session_sweep(c->shared.sessions, SWEEP_SHARDS, clock_mono_ms());
   loop_timer_start(&c->loop, t, on_sweep, SWEEP_MS);
 }
