@@ -135,3 +135,16 @@ void lb_abi_log(uint32_t level, const char *text, uint32_t len);
 void lb_abi_stats_fill(struct lb_call *call, uint32_t slot);
 double lb_abi_request_random(struct lb_call *call);
 const char *lb_abi_request_header(const struct lb_request *req, const char *name, uint32_t len, uint32_t *out_len);
+
+/* The store of small values common to all workers and generations, see store.h. */
+enum lb_store { LB_STORE_NOTHING = 0, LB_STORE_NUMBER = 1, LB_STORE_BOOLEAN = 2, LB_STORE_TEXT = 3,
+                LB_STORE_BAD_KEY = -1, LB_STORE_FULL = -2, LB_STORE_BAD_VALUE = -3 };
+struct lb_value {
+  double number;                 /* a number, or a boolean as 0 or 1 */
+  uint32_t len;
+  uint32_t pad;
+  char text[1024];
+};
+int32_t lb_abi_store_get(const char *key, uint32_t len, struct lb_value *out);
+int32_t lb_abi_store_set(const char *key, uint32_t len, int32_t kind, double number, const char *text, uint32_t text_len);
+int32_t lb_abi_store_incr(const char *key, uint32_t len, double by, struct lb_value *out);
