@@ -21,11 +21,12 @@ stds.strategy = {
     lb = {
       fields = {
         "DEFAULT", "NEXT", "SAME", "STOP", "UP", "DEGRADED", "DOWN",
-        "log", "now_ms", "random", "hash", "turn", "counter",
+        "log", "now_ms", "random", "hash", "turn", "counter", "slow_start",
+        shared = { fields = { "get", "set", "incr", "delete" } },
         class = { other_fields = true },
-        pick = { fields = { "least", "p2c", "smooth", "weighted" } },
-        score = { fields = { "in_flight", "latency", "priority", "ttft" } },
-        filter = { fields = { "lowest", "tag", "where" } },
+        pick = { fields = { "least", "p2c", "rendezvous", "smooth", "weighted" } },
+        score = { fields = { "cost", "error_rate", "in_flight", "latency", "priority", "ttft" } },
+        filter = { fields = { "below", "healthy", "lowest", "not_throttled", "tag", "where" } },
       },
     },
   },

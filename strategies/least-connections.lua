@@ -10,7 +10,7 @@ A provider of weight 2 takes twice as many at once as one of weight 1; weight 0 
 may.
 ]]
 
-local random = lb.random
+local huge, random = math.huge, lb.random
 local load_of = lb.score.in_flight -- in flight / weight
 
 local function weight_of(p)
@@ -23,10 +23,9 @@ return {
 
   ---@param pool lb.Pool
   select = function(_, _, pool)
-    local p = pool[1]
-    local best, lowest, tied = 1, load_of(p), weight_of(p)
-    for i = 2, #pool do
-      p = pool[i]
+    local best, lowest, tied = 0, huge, 0
+    for i = 1, #pool do
+      local p = pool[i]
       local load = load_of(p)
       if load < lowest then
         best, lowest, tied = i, load, weight_of(p)
@@ -36,6 +35,6 @@ return {
         if random() * tied < weight_of(p) then best = i end
       end
     end
-    return best
+    return best > 0 and best or nil
   end,
 }

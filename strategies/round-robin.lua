@@ -18,6 +18,7 @@ return {
 
   ---@param pool lb.Pool
   select = function(_, _, pool)
+    if #pool == 0 then return nil end
     return (turn(pool) - 1) % #pool + 1
   end,
 }

@@ -9,6 +9,8 @@ and chance belong to the stub.
   local strategy = engine:load("strategies/least-connections.lua", pool)
   local index, reason = strategy:select(engine:request({ attempt = 1 }), pool)
 
+The other callbacks are called alike: strategy:retry(req, engine:outcome({ class = "server" })), observe, health (with
+engine:evidence({ ok = false })), tick and export; load takes options and `previous` after the pool.
 Run from the repository's root. engine.now_ms is the clock, engine.lines what was logged.
 ]]
 
@@ -19,7 +21,7 @@ local new_lb = dofile("scripts/runtime/lb.lua").new
 local bit = require("bit")
 
 local PROVIDER = {
-  address = "", kind = "direct", model = "", weight = 1, priority = 100, in_flight = 0, dispatched = 0,
+  address = "", kind = "direct", model = "", weight = 1, priority = 50, in_flight = 0, dispatched = 0,
   latency_ms = NAN, ttft_ms = NAN, tpot_ms = NAN, peak_ttft_ms = NAN, samples = 0, error_rate = 0, throttle_rate = 0,
   consecutive_failures = 0, last_class = "ok", state = "up", state_since_ms = 0, cooldown_ms = 0,
   rl_requests_left = NAN, rl_tokens_left = NAN, rl_reset_ms = NAN, price_in = NAN, price_out = NAN, balance = NAN,
@@ -33,6 +35,9 @@ local REQUEST = {
 local OUTCOME = {
   class = "ok", status = 200, retry_after_ms = 0, connect_ms = NAN, ttft_ms = NAN, total_ms = NAN, tokens_in = NAN,
   tokens_out = NAN, committed = false,
+}
+local EVIDENCE = {
+  is_probe = true, ok = true, status = 200, latency_ms = NAN, attempts = 1, failures = 0, reason = "",
 }
 
 -- A table with the fields of `defaults`, where a field that nobody has is an error as in the program.
@@ -64,11 +69,37 @@ local function generator(seed)
   end
 end
 
+-- lb.shared in memory, with the program's bounds.
+local function store()
+  local contents, n = {}, 0
+  local function set(key, value)
+    local before = contents[key]
+    if before == nil and value ~= nil then
+      if n >= 1024 then return false end
+      n = n + 1
+    elseif before ~= nil and value == nil then
+      n = n - 1
+    end
+    contents[key] = value
+    return true
+  end
+  return {
+    get = function(key) return contents[key] end,
+    set = set,
+    incr = function(key, by)
+      local before = contents[key]
+      if before == nil then before = 0 end
+      if type(before) ~= "number" then return nil end
+      return set(key, before + by) and before + by
+    end,
+  }
+end
+
 local Engine = {}
 Engine.__index = Engine
 
 ---A pool of providers, given as tables of the fields that differ from the defaults. `slot` is the place in the list
----unless it is given.
+---unless it is given. Fields may be set between calls, except slot, id and weight, which are a configuration's.
 function Engine:pool(list)
   local pool = {}
   for i, given in ipairs(list) do
@@ -88,7 +119,7 @@ function Engine.among(_, providers)
   for i, p in ipairs(providers) do
     p.index = i
     pool[i] = p
-    key = (key * 257 + p.slot) % 2 ^ 31
+    key = (key * 257 + p.slot + math.floor(p.weight * 4096)) % 2 ^ 31
   end
   -- Out of the way of pairs() and #.
   return setmetatable(pool, { __index = { key = key } })
@@ -110,32 +141,37 @@ function Engine.outcome(_, given)
   return record("an outcome", OUTCOME, given)
 end
 
+function Engine.evidence(_, given)
+  return record("evidence", EVIDENCE, given)
+end
+
 local Strategy = {}
 Strategy.__index = Strategy
 
----The strategy's file in its sandbox, with its state from init(pool, options). Options that the file has defaults
----for and that are not given have those.
-function Engine:load(path, pool, options)
+---The strategy's file in its sandbox, with its state from init(pool, options, previous). Options that the file has
+---defaults for and that are not given have those.
+function Engine:load(path, pool, options, previous)
   local file = assert(io.open(path, "rb"))
   local source = file:read("*a")
   file:close()
-  return self:load_text(source, path, pool, options)
+  return self:load_text(source, path, pool, options, previous)
 end
 
-function Engine:load_text(source, name, pool, options)
+function Engine:load_text(source, name, pool, options, previous)
   local chunk = assert(load(source, "@" .. name, "t", sandbox.environment(self.lb)))
   local strategy = setmetatable({ table = chunk() }, Strategy)
   local all = {}
   for option, rule in pairs(strategy.table.options or {}) do all[option] = rule.default end
   for option, value in pairs(options or {}) do all[option] = value end
   strategy.lb = self.lb
-  if strategy.table.init then strategy.state = strategy.table.init(pool, all, nil) end
+  if strategy.table.init then strategy.state = strategy.table.init(pool, all, previous) end
   if strategy.state == nil then strategy.state = {} end
   return strategy
 end
 
 ---What select returns; of a strategy with score, the index with the lowest.
 function Strategy:select(req, pool)
+  for i = 1, #pool do pool[i].index = i end
   if self.table.select then return self.table.select(self.state, req, pool) end
   local score, state = self.table.score, self.state
   return self.lb.pick.least(pool, function(p) return score(state, req, p) end)
@@ -148,6 +184,21 @@ end
 
 function Strategy:observe(req, provider, outcome)
   if self.table.observe then self.table.observe(self.state, req, provider, outcome) end
+end
+
+---lb.UP, lb.DEGRADED, lb.DOWN or nil, and a reason.
+function Strategy:health(provider, evidence)
+  if self.table.health then return self.table.health(self.state, provider, evidence) end
+end
+
+---What the program does once a second.
+function Strategy:tick(pool)
+  if self.table.tick then self.table.tick(self.state, pool) end
+end
+
+---What the next version gets as `previous`.
+function Strategy:export()
+  if self.table.export then return self.table.export(self.state) end
 end
 
 local function new(settings)
@@ -175,6 +226,7 @@ local function new(settings)
       values[id] = values[id] + n
       return values[id]
     end,
+    store = store(),
   }, sandbox.readonly)
   return engine
 end

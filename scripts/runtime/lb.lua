@@ -1,86 +1,16 @@
 --[[
-lb: what strategies find under that name: constants, log, clock, numbers common to all workers, chance, and ready
-parts (filters, scores, picks) to build a choice from. Plain Lua over a host table, so that the same parts run in
+lb: what strategies find under that name: constants, log, clock, numbers and values common to all workers, chance, and
+ready parts (filters, scores, picks) to build a choice from. Plain Lua over a host table, so that the same parts run in
 the program (scripts/runtime/runtime.lua) and under plain luajit (scripts/dev/stub.lua).
 
-Hot paths keep to what LuaJIT compiles: no closures, no strings, no tables made per call.
-
----@class lb.Provider
----@field index integer        place in this call's pool, 1 to #pool
----@field slot integer         place in the configuration; stable within a generation
----@field id string
----@field address string       "" for direct endpoints
----@field kind "direct"|"onchain"
----@field model string         "" when the request's model is passed on
----@field tags table<string, string|true>
----@field weight number        configured, 0 and up
----@field priority number      configured, lower is preferred
----@field in_flight integer    attempts running now, all workers
----@field dispatched integer   attempts begun
----@field samples integer      successful attempts measured
----@field latency_ms number    averages; NaN while samples is 0
----@field ttft_ms number
----@field tpot_ms number
----@field peak_ttft_ms number
----@field error_rate number    0 to 1
----@field throttle_rate number 0 to 1
----@field consecutive_failures integer
----@field last_class lb.Class
----@field state "up"|"degraded"|"down"
----@field state_since_ms number
----@field cooldown_ms number
----@field rl_requests_left number NaN when the provider said nothing, as the next two
----@field rl_tokens_left number
----@field rl_reset_ms number
----@field price_in number      NaN until the chain is known, as the next four
----@field price_out number
----@field balance number
----@field runway_s number
----@field token_expires_s number
----@field verifiable boolean
----@field verify_ok integer
----@field verify_fail integer
-
----@class lb.Pool: { [integer]: lb.Provider }
----@field key integer the same candidates have the same key
-
----@class lb.Request
----@field id string
----@field kind "chat"|"completions"|"embeddings"|"images"|"audio"|"responses"|"messages"
----@field model string
----@field stream boolean
----@field body_bytes number
----@field est_input_tokens number
----@field max_tokens number    NaN when the client set none
----@field attempt integer      1 for the first
----@field elapsed_ms number
----@field deadline_ms number
----@field session_key string
----@field prefix_hash number
----@field client string
----@field header fun(self: lb.Request, name: string): string?
----@field rand fun(self: lb.Request): number
----@field hash fun(self: lb.Request, text: string): integer
-
----@alias lb.Class
----| "ok" | "connect" | "tls" | "dns" | "timeout_connect" | "timeout_ttft" | "timeout_idle" | "timeout_total"
----| "rate_limited" | "exhausted" | "auth" | "overloaded" | "server" | "bad_response" | "stream_truncated"
----| "client_error" | "content_policy" | "client_closed"
-
----@class lb.Outcome
----@field class lb.Class
----@field status integer       0 when no answer came
----@field retry_after_ms number
----@field connect_ms number    NaN when that point was not reached, as the next two
----@field ttft_ms number
----@field total_ms number
----@field tokens_in number     NaN when unknown
----@field tokens_out number
----@field committed boolean
+Hot paths keep to what LuaJIT compiles: no closures, no strings, no tables made per call. What each part is for stands
+in strategies/README.md, its types in strategies/types/moongate.lua.
 ]]
 
-local error, floor, format, huge, setmetatable, tostring, type =
-  error, math.floor, string.format, math.huge, setmetatable, tostring, type
+local bit = require("bit")
+local bxor, lshift, rshift, tobit = bit.bxor, bit.lshift, bit.rshift, bit.tobit
+local ceil, floor, huge, log = math.ceil, math.floor, math.huge, math.log
+local error, format, setmetatable, tostring, type = error, string.format, setmetatable, tostring, type
 
 -- In the order of OUTCOME_MAP in core/model/outcome.h; the runtime checks that.
 local CLASSES = {
@@ -98,9 +28,64 @@ local function closed(what, names)
   })
 end
 
----host: now_ms, random, hash, turn, log, counter_find, counter_add. readonly: sandbox.readonly.
+-- The bounds of lb.shared, see core/script/store.h.
+local KEY_MAX, TEXT_MAX = 64, 1024
+
+-- The program's store: get(key), set(key, value or nil) and incr(key, by) over what all workers share. The last two
+-- return false when it is full; incr returns nil when what is there is no number.
+local function program_store()
+  local ffi = require("ffi")
+  local C, to_string = ffi.C, ffi.string
+  local NOTHING, NUMBER, BOOLEAN, TEXT, FULL = 0, 1, 2, 3, -2
+  local out = ffi.new("struct lb_value")
+  local store = {}
+
+  function store.get(key)
+    local kind = C.lb_abi_store_get(key, #key, out)
+    if kind == NUMBER then return out.number end
+    if kind == BOOLEAN then return out.number ~= 0 end
+    if kind == TEXT then return to_string(out.text, out.len) end
+    return nil
+  end
+
+  function store.set(key, value)
+    local kind
+    if type(value) == "string" then
+      kind = C.lb_abi_store_set(key, #key, TEXT, 0, value, #value)
+    elseif type(value) == "number" then
+      kind = C.lb_abi_store_set(key, #key, NUMBER, value, nil, 0)
+    elseif value == nil then
+      kind = C.lb_abi_store_set(key, #key, NOTHING, 0, nil, 0)
+    else
+      kind = C.lb_abi_store_set(key, #key, BOOLEAN, value and 1 or 0, nil, 0)
+    end
+    return kind ~= FULL
+  end
+
+  function store.incr(key, by)
+    local kind = C.lb_abi_store_incr(key, #key, by, out)
+    if kind == NUMBER then return out.number end
+    if kind == FULL then return false end
+    return nil
+  end
+
+  return store
+end
+
+-- Bob Jenkins' mix of 32 bits: a change of one bit changes each bit of the result in half of all cases.
+local function mix(x)
+  x = tobit(x + 0x7ed55d16 + lshift(x, 12))
+  x = bxor(x, 0xc761c23c, rshift(x, 19))
+  x = tobit(x + 0x165667b1 + lshift(x, 5))
+  x = bxor(tobit(x + 0xd3a2646c), lshift(x, 9))
+  x = tobit(x + 0xfd7046c5 + lshift(x, 3))
+  return bxor(x, 0xb55a4f09, rshift(x, 16))
+end
+
+---host: now_ms, random, hash, turn, log, counter_find, counter_add, and a store in place of the program's own.
+---readonly: sandbox.readonly.
 local function new(host, readonly)
-  local random, counter_add, turn = host.random, host.counter_add, host.turn
+  local random, counter_add, turn, hash = host.random, host.counter_add, host.turn, host.hash
   local lb = { DEFAULT = 0, NEXT = 1, SAME = 2, STOP = 3, UP = 1, DEGRADED = 2, DOWN = 3 }
 
   local class = {}
@@ -128,7 +113,9 @@ local function new(host, readonly)
 
   ---How often these very candidates have been offered, this time included, over all workers: 1, 2, 3, …
   function lb.turn(pool)
-    return turn(pool.key)
+    local key = pool.key
+    if not key then error("lb.turn: the pool is expected, a list has no turns", 2) end
+    return turn(key)
   end
 
   ---A whole number under a name, common to all workers and generations. There are 1024; names have up to 48 bytes.
@@ -146,6 +133,66 @@ local function new(host, readonly)
     end
     function methods.get() return counter_add(id, 0) end
     return readonly("a counter", methods)
+  end
+
+  -- ---- values common to all workers and generations -------------------------------------------------------------
+
+  local store = host.store or program_store()
+  local shared = {}
+
+  local function check_key(what, key)
+    if type(key) ~= "string" or #key == 0 or #key > KEY_MAX then
+      error(format("lb.shared.%s: a key is a text of 1 to %d bytes", what, KEY_MAX), 3)
+    end
+  end
+
+  ---The value, or nil.
+  function shared.get(key)
+    check_key("get", key)
+    return store.get(key)
+  end
+
+  ---Puts a number, boolean or text in place of what was there. False when there are 1024 other keys already.
+  function shared.set(key, value)
+    check_key("set", key)
+    local kind = type(value)
+    if kind == "string" then
+      if #value > TEXT_MAX then error(format("lb.shared.set: a text has at most %d bytes", TEXT_MAX), 2) end
+    elseif kind ~= "number" and kind ~= "boolean" then
+      error(format("lb.shared.set: a number, boolean or text is expected, not a %s", kind), 2)
+    end
+    return store.set(key, value)
+  end
+
+  ---Adds `by` (default 1) to a number, 0 when there is none, and returns the sum; nil when the store is full.
+  function shared.incr(key, by)
+    check_key("incr", key)
+    if by == nil then by = 1 end
+    if type(by) ~= "number" or by - by ~= 0 then error("lb.shared.incr: a finite number is expected", 2) end
+    local sum = store.incr(key, by)
+    if sum then return sum end
+    if sum == nil then error("lb.shared.incr: what is there is no number", 2) end
+    return nil
+  end
+
+  function shared.delete(key)
+    check_key("delete", key)
+    store.set(key, nil)
+  end
+
+  lb.shared = readonly("lb.shared", closed("lb.shared", shared))
+
+  -- ---- slow start ------------------------------------------------------------------------------------------------
+
+  ---How much of its weight a provider should count while it warms up: 0.1 when its state has just changed, rising
+  ---evenly to 1 over the window (Envoy's slow start, with the same floor).
+  function lb.slow_start(p, window_ms)
+    local age = p.state_since_ms
+    if age < window_ms then
+      local share = age / window_ms
+      return share > 0.1 and share or 0.1
+    end
+    return 1
   end
 
   -- ---- scores: lower is better ---------------------------------------------------------------------------------
@@ -166,6 +213,18 @@ local function new(host, readonly)
   function score.ttft(p) return p.samples > 0 and p.ttft_ms or 0 end
 
   function score.latency(p) return p.samples > 0 and p.latency_ms or 0 end
+
+  function score.error_rate(p) return p.error_rate end
+
+  ---What the request may cost at most, in the unit of the prices; 500 tokens of answer when it sets no limit. Nil
+  ---while a price is unknown.
+  function score.cost(p, req)
+    local max_tokens = req.max_tokens
+    if max_tokens ~= max_tokens then max_tokens = 500 end
+    local cost = p.price_in * req.est_input_tokens + p.price_out * max_tokens
+    if cost == cost then return cost end
+    return nil
+  end
 
   lb.score = readonly("lb.score", closed("lb.score", score))
 
@@ -192,14 +251,53 @@ local function new(host, readonly)
     return best
   end
 
-  ---The better of two at random (Mitzenmacher 2001). Default score: lb.score.in_flight.
+  -- The place of one drawn in proportion to the weights, not that of `skipped`; `total` is the sum of the others.
+  -- 0 when none of them has a weight.
+  local function draw(pool, total, skipped)
+    local left, drawn = random() * total, 0
+    -- To the end in any case: loops of which one cannot tell how often they run do not compile well.
+    for i = 1, #pool do
+      local weight = pool[i].weight
+      if left >= 0 and weight > 0 and i ~= skipped then
+        left, drawn = left - weight, i
+      end
+    end
+    return drawn
+  end
+
+  -- The sum of the weights, and whether they are all alike. The same key means the same candidates, so that the sums of
+  -- the pool seen last are still those.
+  local last_key, last_total, last_even = nil, 0, false
+
+  local function weights_of(pool)
+    local key = pool.key
+    if key and key == last_key then return last_total, last_even end
+    local first, total, is_even = pool[1].weight, 0, true
+    for i = 1, #pool do
+      local weight = pool[i].weight
+      total = total + weight
+      is_even = is_even and weight == first
+    end
+    last_key, last_total, last_even = key, total, is_even
+    return total, is_even
+  end
+
+  ---The better of two drawn in proportion to the weights (Mitzenmacher 2001). Default score: lb.score.in_flight.
   function pick.p2c(pool, score_of, arg)
     local n = #pool
     if n < 2 then return n == 1 and pool[1].index or nil end
+    local total, is_even = weights_of(pool)
+    local i, j
+    if is_even then
+      i = floor(random() * n) + 1
+      j = floor(random() * (n - 1)) + 1
+      if j >= i then j = j + 1 end
+    else
+      i = draw(pool, total, 0)
+      j = draw(pool, total - pool[i].weight, i)
+      if j == 0 then return pool[i].index end
+    end
     score_of = score_of or in_flight
-    local i = floor(random() * n) + 1
-    local j = floor(random() * (n - 1)) + 1
-    if j >= i then j = j + 1 end
     local a, b = pool[i], pool[j]
     local score_a, score_b = score_of(a, arg), score_of(b, arg)
     if score_b and not (score_a and score_a <= score_b) then return b.index end
@@ -208,17 +306,10 @@ local function new(host, readonly)
 
   ---At random in proportion to the weight.
   function pick.weighted(pool)
-    local n, total = #pool, 0
+    local n = #pool
     if n == 0 then return nil end
-    for i = 1, n do total = total + pool[i].weight end
-    if total <= 0 then return pool[floor(random() * n) + 1].index end
-    local left = random() * total
-    for i = 1, n do
-      local p = pool[i]
-      left = left - p.weight
-      if left < 0 then return p.index end
-    end
-    return pool[n].index
+    local total, is_even = weights_of(pool)
+    return pool[is_even and floor(random() * n) + 1 or draw(pool, total, 0)].index
   end
 
   ---Smooth weighted round robin (nginx): in proportion to the weight, interleaved. `current` is a table that the
@@ -240,6 +331,42 @@ local function new(host, readonly)
       return best
     end
     return pick.least(pool)
+  end
+
+  local seeds = {} -- id -> 32 bits that are its own, the same in every process
+
+  ---The provider that the key belongs to: weighted rendezvous hashing (Thaler and Ravishankar 1998), among those with
+  ---less than `factor` (default 1.25) times their fair share in flight (Mirrokni, Thorup and Zadimoghaddam 2018).
+  ---Who joins or leaves moves only the keys that it gains or had.
+  function pick.rendezvous(pool, key, factor)
+    local n = #pool
+    if n == 0 then return nil end
+    local total, is_even = weights_of(pool)
+    local running = 0
+    for i = 1, n do running = running + pool[i].in_flight end
+    local plus = 0
+    if total <= 0 then plus, total = 1, n end -- all of weight 0: they count alike
+    local bound = (factor or 1.25) * (running + 1) / total
+    local from = type(key) == "number" and key or hash(key, 0)
+    if from - from ~= 0 then from = 0 end
+    from = tobit(from % 2 ^ 32)
+    local best, highest = 0, -huge
+    for i = 1, n do
+      local p = pool[i]
+      local weight = p.weight + plus
+      if weight > 0 and p.in_flight < ceil(bound * weight) then
+        local seed = seeds[p.id]
+        if not seed then
+          seed = tobit(hash(p.id, 0) % 2 ^ 32)
+          seeds[p.id] = seed
+        end
+        local u = (mix(bxor(from, seed)) % 2 ^ 32 + 0.5) * 2 ^ -32
+        if not is_even then u = log(u) / weight end
+        if u > highest then best, highest = p.index, u end
+      end
+    end
+    if best == 0 then return pick.least(pool) end
+    return best
   end
 
   lb.pick = readonly("lb.pick", closed("lb.pick", pick))
@@ -268,6 +395,47 @@ local function new(host, readonly)
       local p = pool[i]
       local has = p.tags[name]
       if has ~= nil and (value == nil or has == value) then
+        n = n + 1
+        out[n] = p
+      end
+    end
+    return out
+  end
+
+  ---Those that are up: not degraded, not down.
+  function filter.healthy(pool)
+    local out, n = {}, 0
+    for i = 1, #pool do
+      local p = pool[i]
+      if p.state == "up" then
+        n = n + 1
+        out[n] = p
+      end
+    end
+    return out
+  end
+
+  ---Those with fewer than `max` requests in flight per unit of weight.
+  function filter.below(pool, max)
+    local out, n = {}, 0
+    for i = 1, #pool do
+      local p = pool[i]
+      if in_flight(p) < max then
+        n = n + 1
+        out[n] = p
+      end
+    end
+    return out
+  end
+
+  ---Those that do not refuse for their rate limits: less than `rate` (default 0.1) of their attempts lately, and no
+  ---word of theirs that nothing is left.
+  function filter.not_throttled(pool, rate)
+    rate = rate or 0.1
+    local out, n = {}, 0
+    for i = 1, #pool do
+      local p = pool[i]
+      if p.throttle_rate < rate and not (p.rl_requests_left < 1 or p.rl_tokens_left < 1) then
         n = n + 1
         out[n] = p
       end
