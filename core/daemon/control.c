@@ -1,11 +1,9 @@
-#include "daemon/control.h"
+#include "daemon/control_private.h"
 #include "base/clock.h"
 #include "base/redact.h"
-#include "daemon/worker.h"
-#include "flow/probe.h"
+#include "script/guard.h"
 
 #include <malloc.h>
-#include <nettle/sha2.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -16,29 +14,6 @@
 #define SWEEP_MS       1000
 #define SWEEP_SHARDS   8
 #define TRIM_PEAK      128
-
-struct control {
-  struct loop loop;
-  struct shared shared;
-  struct registry *registry;
-  struct plan *plan;
-  struct upstream *upstream;
-  struct prober prober;
-  struct worker *workers;
-  unsigned n_workers;
-  const struct options *options;
-  void (*on_listening)(uint16_t port);
-  struct span text;
-  int *fds;
-  uint16_t port;
-  uint32_t peak; /* of active exchanges since the last trim */
-  uint64_t last_generation;
-  uv_signal_t signals[3];
-  struct wheel_timer start_timer, sweep_timer;
-  bool is_serving, is_stopping, is_joining;
-  pthread_t joiner;
-  int exit_code;
-};
 
 static void print_lines(FILE *out, const char *prefix, struct span text) {
   while (text.len) {
@@ -51,121 +26,7 @@ static void print_lines(FILE *out, const char *prefix, struct span text) {
   }
 }
 
-/* ---- plans ---- */
-
-/* A plan that loads and whose strategy loads, or NULL with the problems in the report. */
-static struct plan *load_plan(struct settings_report *report, const struct options *o, struct span text,
-                              struct registry *registry) {
-  struct plan *plan = settings_load(report, o->config, text, &o->overrides, registry);
-  if (!plan) return NULL;
-  char err[SCRIPT_ERROR_MAX];
-  struct generation *canary = generation_new(plan, 0, NULL, err);
-  if (canary) {
-    generation_free(canary);
-    return plan;
-  }
-  report->n_problems++;
-  buf_putf(&report->problems, "%s\n", err);
-  plan_unref(&plan);
-  return NULL;
-}
-
-static void put_digest(char out[65], struct span source) {
-  struct sha256_ctx hash;
-  uint8_t digest[SHA256_DIGEST_SIZE];
-  sha256_init(&hash);
-  sha256_update(&hash, source.len, (const uint8_t *)source.ptr);
-  sha256_digest(&hash, sizeof digest, digest);
-  for (size_t i = 0; i < sizeof digest; i++)
-    (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
-}
-
-static void note_status(struct control *c, const char *error) {
-  struct strategy_status *s = &c->shared.status;
-  pthread_mutex_lock(&c->shared.status_lock);
-  if (error) {
-    s->reloads_failed++;
-    (void)snprintf(s->last_error, sizeof s->last_error, "%s", error);
-  } else {
-    s->last_error[0] = '\0';
-    s->generation = c->plan->generation;
-    s->since_wall_ms = clock_wall_ms();
-    (void)snprintf(s->name, sizeof s->name, "%s", c->plan->strategy_name);
-    (void)snprintf(s->file, sizeof s->file, "%s", c->plan->strategy_path ? c->plan->strategy_path : "");
-    put_digest(s->digest, c->plan->strategy_source);
-    if (c->last_generation > 1) s->reloads_ok++;
-  }
-  pthread_mutex_unlock(&c->shared.status_lock);
-}
-
-static void take_plan(struct control *c, struct plan *plan) {
-  if (c->plan) plan_unref(&c->plan);
-  c->plan = plan;
-  plan->generation = ++c->last_generation;
-  log_setup(plan->settings.log_level, plan->settings.log_format);
-  note_status(c, NULL);
-}
-
-/* ---- reload ---- */
-
-static void warn_of_fixed(const struct settings *was, const struct settings *is) {
-  if (strcmp(was->host, is->host) != 0 || was->port != is->port)
-    log_warn("host and port change with a restart only");
-  if (was->workers != is->workers) log_warn("workers changes with a restart only");
-  bool same_ca = was->tls_ca && is->tls_ca ? strcmp(was->tls_ca, is->tls_ca) == 0 : was->tls_ca == is->tls_ca;
-  if (!same_ca || strcmp(was->upstream, is->upstream) != 0)
-    log_warn("tls.ca and upstream change with a restart only");
-}
-
-static void reload(struct control *c, struct reload_ticket *t) {
-  struct settings_report report;
-  settings_report_init(&report);
-  struct plan *plan = load_plan(&report, c->options, c->text, c->registry);
-  if (plan) {
-    warn_of_fixed(&c->plan->settings, &plan->settings);
-    take_plan(c, plan);
-    for (unsigned i = 0; i < c->n_workers; i++)
-      worker_adopt(&c->workers[i], plan);
-    session_table_limit(c->shared.sessions, plan->settings.max_sessions, plan->settings.session_timeout_ms);
-    prober_adopt(&c->prober, plan);
-    log_info("generation %llu: strategy %s over %u providers", (unsigned long long)plan->generation,
-             plan->strategy_name, plan->n_entries);
-  } else {
-    (void)redact_apply(&report.problems);
-    if (report.problems.len && report.problems.data[report.problems.len - 1] == '\n') report.problems.len--;
-    const char *text = buf_cstr(&report.problems);
-    log_error("reload refused, generation %llu goes on: %s", (unsigned long long)c->plan->generation, text);
-    note_status(c, text);
-    if (t) (void)snprintf(t->error, sizeof t->error, "%s", text);
-  }
-  if (t) {
-    t->ok = plan != NULL;
-    t->generation = c->plan->generation;
-  }
-  settings_report_release(&report);
-}
-
-static void on_answer_message(struct loop_message *m) {
-  struct reload_ticket *t = container_of(m, struct reload_ticket, message);
-  t->on_answer(t);
-}
-
-static void on_reload_message(struct loop_message *m) {
-  struct reload_ticket *t = container_of(m, struct reload_ticket, message);
-  struct control *c = ((struct flow *)t->flow)->shared->control_context;
-  if (c->is_stopping) {
-    (void)snprintf(t->error, sizeof t->error, "the balancer is stopping");
-  } else {
-    reload(c, t);
-  }
-  t->message.on_loop = on_answer_message;
-  loop_post(t->reply_to, &t->message);
-}
-
-static void ask_reload(struct shared *s, struct reload_ticket *t) {
-  t->message.on_loop = on_reload_message;
-  loop_post(s->control, &t->message);
-}
+/* ---- wishes of workers ---- */
 
 struct probe_wish {
   struct loop_message message;
@@ -230,6 +91,8 @@ static void stop(struct control *c) {
   c->is_stopping = true;
   log_info("stopping: finishing what runs, at most %u ms", c->plan->settings.timeouts.drain);
   prober_stop(&c->prober);
+  watch_stop(&c->watch);
+  reload_stop(c);
   for (unsigned i = 0; i < c->n_workers; i++)
     worker_stop(&c->workers[i], c->plan->settings.timeouts.drain ? c->plan->settings.timeouts.drain : 1);
   start_joining(c);
@@ -240,7 +103,7 @@ static void on_signal(uv_signal_t *h, int number) {
   if (number != SIGHUP) {
     stop(c);
   } else if (!c->is_stopping && c->is_serving) {
-    reload(c, NULL);
+    reload_ask(c, NULL);
   }
 }
 
@@ -286,6 +149,15 @@ static void greet(const struct control *c) {
   if (c->on_listening) c->on_listening(c->port);
 }
 
+static void cannot_start(struct control *c, unsigned i, const char *err) {
+  log_error("worker %u cannot start: %s", i, err);
+  c->exit_code = 1;
+  c->is_stopping = true;
+  for (unsigned k = 0; k <= i; k++)
+    worker_stop(&c->workers[k], 0);
+  start_joining(c);
+}
+
 static void serve(struct control *c) {
   if (c->is_serving || c->is_stopping) return;
   c->is_serving = true;
@@ -293,16 +165,18 @@ static void serve(struct control *c) {
   for (unsigned i = 0; i < c->n_workers; i++) {
     char err[SCRIPT_ERROR_MAX];
     int fd = c->fds[i];
+    struct generation *g = reload_new_generation(c, i, NULL, err);
+    if (!g) {
+      cannot_start(c, i, err);
+      return;
+    }
     c->fds[i] = -1;
-    if (worker_start(&c->workers[i], i, &c->shared, c->plan, fd, err) == 0) continue;
-    log_error("worker %u cannot start: %s", i, err);
-    c->exit_code = 1;
-    c->is_stopping = true;
-    for (unsigned k = 0; k <= i; k++)
-      worker_stop(&c->workers[k], 0);
-    start_joining(c);
+    if (worker_start(&c->workers[i], i, &c->shared, g, fd, err) == 0) continue;
+    if (!c->workers[i].is_started) generation_free(g);
+    cannot_start(c, i, err);
     return;
   }
+  reload_follow_plan(c);
   greet(c);
 }
 
@@ -373,6 +247,7 @@ static void run_loop(struct control *c) {
   c->upstream = upstream_new(&c->loop, &up);
   prober_init(&c->prober, &c->loop, c->upstream);
   c->prober.on_first_round = on_first_round;
+  c->prober.judge = reload_judge_probe;
   c->prober.context = c;
   loop_timer_start(&c->loop, &c->start_timer, on_start_timer, FIRST_ROUND_MS);
   loop_timer_start(&c->loop, &c->sweep_timer, on_sweep, SWEEP_MS);
@@ -382,20 +257,37 @@ static void run_loop(struct control *c) {
     uv_close((uv_handle_t *)&c->signals[i], NULL);
 }
 
+/* What this LuaJIT can do about scripts that loop takes a moment to find out; the start does not wait for it. */
+static void *test_guard(void *arg) {
+  struct control *c = arg;
+  char text[sizeof c->shared.status.guard];
+  bool ok = guard_self_test(text);
+  if (!ok) log_warn("some looping scripts cannot be stopped here: %s", text);
+  pthread_mutex_lock(&c->shared.status_lock);
+  memcpy(c->shared.status.guard, text, sizeof text);
+  pthread_mutex_unlock(&c->shared.status_lock);
+  return NULL;
+}
+
 static void release(struct control *c) {
   if (c->is_joining) (void)pthread_join(c->joiner, NULL);
   prober_stop(&c->prober);
   loop_timer_stop(&c->loop, &c->start_timer);
   loop_timer_stop(&c->loop, &c->sweep_timer);
+  loop_timer_stop(&c->loop, &c->window_timer);
   upstream_free(c->upstream);
-  loop_close(&c->loop);
+  loop_close(&c->loop); /* frees the generations that workers returned */
+  if (c->generation) generation_free(c->generation);
+  free(c->windows);
   for (unsigned i = 0; i < c->n_workers; i++)
     if (c->fds[i] >= 0) (void)close(c->fds[i]);
   free(c->fds);
   free(c->workers);
   session_table_free(c->shared.sessions);
+  if (c->last_good) plan_unref(&c->last_good);
   plan_unref(&c->plan);
   registry_free(c->registry);
+  guard_stop();
   pthread_mutex_destroy(&c->shared.status_lock);
   redact_forget_all();
 }
@@ -406,7 +298,7 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   struct control c = {.options = o, .text = text, .on_listening = on_listening, .registry = registry_new()};
   struct settings_report report;
   settings_report_init(&report);
-  struct plan *plan = load_plan(&report, o, text, c.registry);
+  struct plan *plan = reload_load_plan(&report, o, text, c.registry);
   (void)redact_apply(&report.problems);
   print_lines(stderr, "moongate: ", buf_span(&report.problems));
   if (!plan) {
@@ -420,7 +312,8 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   print_lines(stderr, "moongate: warning: ", buf_span(&report.warnings));
   settings_report_release(&report);
   pthread_mutex_init(&c.shared.status_lock, NULL);
-  take_plan(&c, plan);
+  list_init(&c.waiting);
+  reload_take_plan(&c, plan);
   c.n_workers = count_workers(&plan->settings);
   c.workers = x_calloc(c.n_workers, sizeof *c.workers);
   int code = loop_init(&c.loop);
@@ -429,11 +322,15 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
       session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
   c.shared.control = &c.loop;
   c.shared.control_context = &c;
-  c.shared.ask_reload = ask_reload;
+  c.shared.ask_reload = reload_ask_any_thread;
+  c.shared.return_generation = reload_return_generation;
   c.shared.ask_probe = ask_probe;
   c.shared.started_wall_ms = clock_wall_ms();
   if (port_is_free(&plan->settings) && bind_sockets(&c)) {
+    guard_start();
+    REQUIRE(pthread_create(&c.tester, NULL, test_guard, &c) == 0);
     run_loop(&c);
+    (void)pthread_join(c.tester, NULL);
   } else {
     c.exit_code = 1;
     if (!c.fds) c.n_workers = 0;
@@ -450,7 +347,7 @@ int control_check(const struct options *o) {
   struct registry *registry = registry_new();
   struct settings_report report;
   settings_report_init(&report);
-  struct plan *plan = load_plan(&report, o, SPAN_NONE, registry);
+  struct plan *plan = reload_load_plan(&report, o, SPAN_NONE, registry);
   print_lines(stderr, "", buf_span(&report.problems));
   print_lines(stderr, "warning: ", buf_span(&report.warnings));
   int code = 1;
@@ -482,7 +379,7 @@ int control_check_strategy(const char *file) {
                                     .strategy = file,
                                     .providers = providers,
                                     .n_providers = 1}};
-  struct plan *plan = load_plan(&report, &o, SPAN_NONE, registry);
+  struct plan *plan = reload_load_plan(&report, &o, SPAN_NONE, registry);
   print_lines(stderr, "", buf_span(&report.problems));
   int code = plan ? 0 : 1;
   if (plan) {

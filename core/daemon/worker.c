@@ -5,18 +5,14 @@
 #include <unistd.h>
 
 #define DRAIN_CHECK_MS 16
+#define TICK_MS        1000
 
 struct order {
   struct loop_message message;
   struct worker *worker;
-  struct plan *plan;
+  struct generation *generation;
   uint32_t drain_ms;
 };
-
-static void free_generation(struct flow *f, struct generation *g) {
-  (void)f;
-  generation_free(g);
-}
 
 static struct conn_limits limits_of(const struct settings *s) {
   return (struct conn_limits){
@@ -29,13 +25,29 @@ static struct conn_limits limits_of(const struct settings *s) {
   };
 }
 
+static void on_tick(struct wheel_timer *t) {
+  struct worker *w = container_of(t, struct worker, tick_timer);
+  decide_tick(w->flow.generation);
+  loop_timer_start(&w->loop, t, on_tick, TICK_MS);
+}
+
+static void start_tick(struct worker *w) {
+  if (generation_implements(w->flow.generation, CALLBACK_TICK))
+    loop_timer_start(&w->loop, &w->tick_timer, on_tick, TICK_MS);
+  else
+    loop_timer_stop(&w->loop, &w->tick_timer);
+}
+
 static void *run(void *arg) {
   struct worker *w = arg;
+  generation_bind(w->flow.generation);
+  start_tick(w);
   (void)uv_run(&w->loop.uv, UV_RUN_DEFAULT);
   /* Stopped: whatever is left is cut off. */
   conn_server_abort(&w->flow.server);
   listener_close(&w->listener);
   loop_timer_stop(&w->loop, &w->drain_timer);
+  loop_timer_stop(&w->loop, &w->tick_timer);
   upstream_free(w->flow.upstream);
   loop_close(&w->loop);
   REQUIRE(list_is_empty(&w->flow.exchanges));
@@ -45,23 +57,18 @@ static void *run(void *arg) {
   return NULL;
 }
 
-int worker_start(struct worker *w, unsigned index, struct shared *shared, struct plan *plan, int fd,
+int worker_start(struct worker *w, unsigned index, struct shared *shared, struct generation *g, int fd,
                  char err[SCRIPT_ERROR_MAX]) {
+  const struct plan *plan = generation_plan(g);
   *w = (struct worker){0};
   struct flow *f = &w->flow;
   f->worker = index;
   f->loop = &w->loop;
   f->shared = shared;
-  f->on_generation_idle = free_generation;
-  f->generation = generation_new(plan, index, NULL, err);
-  if (!f->generation) {
-    (void)close(fd);
-    return ERR_SCRIPT;
-  }
+  f->generation = g;
   int code = loop_init(&w->loop);
   if (code) {
     (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot make an event loop: %s", err_text(code));
-    generation_free(f->generation);
     (void)close(fd);
     return code;
   }
@@ -90,31 +97,47 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
 
 /* ---- orders from control ---- */
 
+/* One pointer: what control has built and tried is taken up between two requests. */
 static void adopt(struct loop_message *m) {
   struct order *o = container_of(m, struct order, message);
   struct flow *f = &o->worker->flow;
-  char err[SCRIPT_ERROR_MAX];
-  struct generation *g = o->worker->loop.is_closing ? NULL : generation_new(o->plan, f->worker, NULL, err);
-  if (g) {
+  if (o->worker->loop.is_closing) {
+    f->shared->return_generation(f->shared, o->generation);
+  } else {
     struct generation *old = f->generation;
     generation_enter(old); /* held while it is swapped out */
-    f->generation = g;
-    f->server.limits = limits_of(&o->plan->settings);
-    if (generation_leave(old)) generation_free(old);
-  } else if (!o->worker->loop.is_closing) {
-    log_error("worker %u keeps generation %llu: %s", f->worker,
-              (unsigned long long)generation_plan(f->generation)->generation, err);
+    generation_bind(o->generation);
+    f->generation = o->generation;
+    f->server.limits = limits_of(&generation_plan(f->generation)->settings);
+    start_tick(o->worker);
+    if (generation_leave(old)) f->shared->return_generation(f->shared, old);
   }
-  plan_unref(&o->plan);
   free(o);
 }
 
-void worker_adopt(struct worker *w, struct plan *plan) {
+void worker_adopt(struct worker *w, struct generation *g) {
   struct order *o = x_calloc(1, sizeof *o);
   o->worker = w;
-  o->plan = plan_ref(plan);
+  o->generation = g;
   o->message.on_loop = adopt;
   loop_post(&w->loop, &o->message);
+}
+
+static void on_export_wanted(struct loop_message *m) {
+  struct worker_export *e = container_of(m, struct worker_export, message);
+  buf_init(&e->text, SCRIPT_EXPORT_MAX + 1);
+  if (!e->worker->loop.is_closing) (void)generation_export(e->worker->flow.generation, &e->text);
+  e->message.on_loop = e->on_answer;
+  loop_post(e->worker->flow.shared->control, &e->message);
+}
+
+void worker_ask_export(struct worker *w, void (*on_answer)(struct loop_message *), void *context) {
+  struct worker_export *e = x_calloc(1, sizeof *e);
+  e->worker = w;
+  e->on_answer = on_answer;
+  e->context = context;
+  e->message.on_loop = on_export_wanted;
+  loop_post(&w->loop, &e->message);
 }
 
 static void check_drained(struct wheel_timer *t) {

@@ -14,17 +14,29 @@ struct worker {
   struct loop loop;
   struct listener listener;
   pthread_t thread;
-  struct wheel_timer drain_timer;
+  struct wheel_timer drain_timer, tick_timer;
   uint64_t drain_until_ms;
   bool is_started;
 };
 
-/* Builds everything and starts the thread, which accepts from `fd` (taken over). 0, or an error text in err.
+/*
+ * Builds everything and starts the thread, which accepts from `fd` and decides with `g` (both taken over, but for `g`
+ * when this fails before the thread runs). 0, or an error text in err; w->is_started tells whether a thread runs.
  */
-int worker_start(struct worker *w, unsigned index, struct shared *shared, struct plan *plan, int fd,
+int worker_start(struct worker *w, unsigned index, struct shared *shared, struct generation *g, int fd,
                  char err[SCRIPT_ERROR_MAX]) MUST_CHECK;
-/* The next requests are served by the new plan; takes its own reference. */
-void worker_adopt(struct worker *w, struct plan *plan);
+/* The next requests are decided by `g`, which is taken over. */
+void worker_adopt(struct worker *w, struct generation *g);
+
+/* The answer to worker_ask_export(): posted to control's loop, whose function frees it (text included). */
+struct worker_export {
+  struct loop_message message;
+  struct worker *worker;
+  void (*on_answer)(struct loop_message *);
+  void *context;
+  struct buf text; /* what the strategy's export gave, as Lua text; empty: nothing */
+};
+void worker_ask_export(struct worker *w, void (*on_answer)(struct loop_message *), void *context);
 /* Stops accepting, finishes what runs within drain_ms (0: ends at once). The thread then ends. */
 void worker_stop(struct worker *w, uint32_t drain_ms);
 void worker_join(struct worker *w);

@@ -131,15 +131,26 @@ static void answer(struct exchange *x, int status) {
   exchange_answer(x, status, "application/json", buf_span(&x->flow->text), &extra);
 }
 
+static void copy_status(struct shared *s, struct strategy_status *out) {
+  pthread_mutex_lock(&s->status_lock);
+  *out = s->status;
+  pthread_mutex_unlock(&s->status_lock);
+}
+
+/* An empty text is null. */
+static void put_text(struct json_writer *w, const char *key, const char *text) {
+  json_key(w, key);
+  json_cstring(w, text[0] ? text : NULL);
+}
+
 void admin_health(struct exchange *x) {
   struct shared *s = x->flow->shared;
   unsigned healthy = count_healthy(x->plan, clock_mono_ms());
-  bool is_benched = false;
-  char error[sizeof s->status.last_error];
-  pthread_mutex_lock(&s->status_lock);
-  memcpy(error, s->status.last_error, sizeof error);
-  uint64_t generation = s->status.generation;
-  pthread_mutex_unlock(&s->status_lock);
+  struct strategy_status strategy;
+  copy_status(s, &strategy);
+  struct strategy_totals totals;
+  generation_stats(x->plan, &totals);
+  bool is_benched = strategy.benched[0] || totals.n_benched || totals.n_dead;
   const char *status = healthy == 0                                 ? "unhealthy"
                        : healthy < x->plan->n_entries || is_benched ? "degraded"
                                                                     : "healthy";
@@ -155,11 +166,14 @@ void admin_health(struct exchange *x) {
   json_key(&w, "name");
   json_cstring(&w, generation_strategy_name(x->generation));
   json_key(&w, "generation");
-  json_int(&w, (int64_t)generation);
+  json_int(&w, (int64_t)x->plan->generation);
+  json_key(&w, "phase");
+  json_cstring(&w, is_benched ? "benched" : "serving");
   json_key(&w, "errors");
-  json_int(&w, (int64_t)__atomic_load_n(&s->script_errors, __ATOMIC_RELAXED));
-  json_key(&w, "lastReloadError");
-  json_cstring(&w, error[0] ? error : NULL);
+  json_int(&w, (int64_t)totals.errors);
+  put_text(&w, "benched", strategy.benched);
+  put_text(&w, "lastReloadError", strategy.last_error);
+  put_text(&w, "guard", strategy.guard);
   json_close(&w, '}');
   json_key(&w, "version");
   json_cstring(&w, MOONGATE_VERSION);
@@ -176,33 +190,63 @@ void admin_providers(struct exchange *x) {
   answer(x, 200);
 }
 
+static void put_callbacks(struct json_writer *w, const struct strategy_totals *totals) {
+  json_key(w, "callbacks");
+  json_open(w, '{');
+  for (int i = 0; i < CALLBACK_N; i++) {
+    const struct callback_stats *c = &totals->callbacks[i];
+    json_key(w, callback_name((enum callback)i));
+    json_open(w, '{');
+    json_key(w, "calls");
+    json_int(w, (int64_t)c->calls);
+    json_key(w, "meanNs");
+    json_double(w, c->timed ? round((double)c->total_ns / (double)c->timed) : NAN);
+    json_key(w, "maxNs");
+    json_int(w, (int64_t)c->max_ns);
+    json_key(w, "errors");
+    json_open(w, '{');
+    for (int k = 0; k < FAULT_N; k++) {
+      json_key(w, script_fault_name((enum script_fault)k));
+      json_int(w, (int64_t)c->faults[k]);
+    }
+    json_close(w, '}');
+    json_close(w, '}');
+  }
+  json_close(w, '}');
+}
+
 void admin_strategy(struct exchange *x) {
-  struct shared *s = x->flow->shared;
   struct strategy_status status;
-  pthread_mutex_lock(&s->status_lock);
-  status = s->status;
-  pthread_mutex_unlock(&s->status_lock);
+  struct strategy_totals totals;
+  copy_status(x->flow->shared, &status);
+  generation_stats(x->plan, &totals);
   struct json_writer w;
   begin(x, &w);
   json_open(&w, '{');
   json_key(&w, "name");
-  json_cstring(&w, status.name);
-  json_key(&w, "file");
-  json_cstring(&w, status.file[0] ? status.file : NULL);
+  json_cstring(&w, generation_strategy_name(x->generation));
+  put_text(&w, "strategy", status.name);
+  put_text(&w, "file", status.file);
   json_key(&w, "generation");
   json_int(&w, (int64_t)status.generation);
-  json_key(&w, "digest");
-  json_cstring(&w, status.digest[0] ? status.digest : NULL);
+  put_text(&w, "digest", status.digest);
   json_key(&w, "since");
   json_int(&w, (int64_t)status.since_wall_ms);
+  json_key(&w, "phase");
+  json_cstring(&w, status.benched[0] || totals.n_benched || totals.n_dead ? "benched" : "serving");
   json_key(&w, "errors");
-  json_int(&w, (int64_t)__atomic_load_n(&s->script_errors, __ATOMIC_RELAXED));
+  json_int(&w, (int64_t)totals.errors);
+  put_text(&w, "lastError", totals.last_error);
+  json_key(&w, "builtinChoices");
+  json_int(&w, (int64_t)totals.skipped);
+  put_callbacks(&w, &totals);
   json_key(&w, "reloads");
   json_int(&w, (int64_t)status.reloads_ok);
   json_key(&w, "failedReloads");
   json_int(&w, (int64_t)status.reloads_failed);
-  json_key(&w, "lastError");
-  json_cstring(&w, status.last_error[0] ? status.last_error : NULL);
+  put_text(&w, "lastReloadError", status.last_error);
+  put_text(&w, "benched", status.benched);
+  put_text(&w, "guard", status.guard);
   json_close(&w, '}');
   answer(x, 200);
 }

@@ -157,7 +157,7 @@ void exchange_free(struct exchange *x) {
   list_remove(&x->node);
   struct generation *g = x->generation;
   free(x);
-  if (generation_leave(g) && g != f->generation) f->on_generation_idle(f, g);
+  if (generation_leave(g) && g != f->generation) f->shared->return_generation(f->shared, g);
 }
 
 static void log_done(const struct exchange *x, const char *how) {

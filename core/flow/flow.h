@@ -34,6 +34,8 @@ struct strategy_status {
   uint64_t reloads_ok, reloads_failed;
   char name[128], file[512], digest[65];
   char last_error[1024]; /* of the last failed reload; empty after a good one */
+  char benched[768];     /* why a strategy was taken out of service; empty: none is */
+  char guard[160];       /* what the start-up test found out about stopping scripts; empty: it still runs */
 };
 
 struct shared {
@@ -43,12 +45,13 @@ struct shared {
   /* Posts to control; any thread. */
   void (*ask_reload)(struct shared *s, struct reload_ticket *t);
   void (*ask_probe)(struct shared *s, struct provider *p);
+  /* A generation that was replaced and has no exchange left: control frees it. */
+  void (*return_generation)(struct shared *s, struct generation *g);
   uint64_t started_wall_ms;
   /* Atomics: */
   _Alignas(CACHE_LINE) uint32_t active_exchanges;
   uint32_t active_retries;
   uint64_t buffered_bytes; /* of request bodies */
-  uint64_t script_errors;
   uint32_t is_stopping;
   pthread_mutex_t status_lock;
   struct strategy_status status;
@@ -68,8 +71,6 @@ struct flow {
   struct buf text; /* scratch: bodies of local answers */
   char date[32];   /* value of Date, made once a second */
   uint64_t date_s;
-  /* The generation that an exchange leaves last is handed back here. */
-  void (*on_generation_idle)(struct flow *f, struct generation *g);
 };
 
 #define FLOW_TEXT_MAX (8u * 1024 * 1024)

@@ -14,6 +14,7 @@ struct probe {
   struct upstream_call *call;
   struct wheel_timer timer, timeout;
   int status;
+  uint64_t asked_us;
   size_t body_bytes;
   struct buf body; /* kept when the provider's own list of models is wanted */
   bool has_ended_once;
@@ -39,8 +40,14 @@ static void verdict(struct probe *b, bool ok, const char *reason) {
   struct provider *p = b->entry->provider;
   b->call = NULL;
   loop_timer_stop(b->prober->loop, &b->timeout);
-  enum health_event event =
-      provider_probed(p, ok, reason, &b->prober->plan->settings.health, clock_mono_ms(), clock_wall_ms());
+  double latency_ms = b->asked_us ? (double)(clock_mono_us() - b->asked_us) / 1000 : 0;
+  unsigned slot = (unsigned)(b->entry - b->prober->plan->entries);
+  enum health_event event = HEALTH_SAME;
+  bool is_judged =
+      b->prober->judge && b->prober->judge(b->prober, slot, ok, b->status, latency_ms, reason, &event);
+  if (!is_judged)
+    event =
+        provider_probed(p, ok, reason, &b->prober->plan->settings.health, clock_mono_ms(), clock_wall_ms());
   if (event == HEALTH_WENT_DOWN) log_warn("Health check failed for provider %s: %s", p->id, reason);
   if (event == HEALTH_CAME_UP) log_info("provider %s is healthy again", p->id);
   schedule(b, ok);
@@ -131,6 +138,7 @@ static void ask(struct probe *b) {
   const struct plan_entry *e = b->entry;
   const struct settings *s = &b->prober->plan->settings;
   b->status = 0;
+  b->asked_us = clock_mono_us();
   b->body_bytes = 0;
   buf_release(&b->body);
   struct upstream_request req = {

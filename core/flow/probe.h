@@ -21,6 +21,12 @@ struct prober {
   unsigned n_probes;
   unsigned n_first_left; /* probes that have not ended once yet */
   void (*on_first_round)(struct prober *p);
+  /*
+   * When set, asked first about every probe (script/decide.h says what evidence is): true when it has given its verdict
+   * by provider_judged(), with what that changed in *event; false leaves it to the engine's rules.
+   */
+  bool (*judge)(struct prober *p, unsigned slot, bool ok, int status, double latency_ms, const char *reason,
+                enum health_event *event);
   void *context;
   struct rng rng;
 };

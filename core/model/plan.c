@@ -165,6 +165,19 @@ static void set_text(char **text, const char *value) {
   if (!*text) *text = x_strdup(value);
 }
 
+void plan_take_strategy(struct plan *p, const struct plan *from) {
+  free(p->strategy_name);
+  free(p->strategy_options);
+  if (p->strategy_path) free((char *)p->strategy_source.ptr);
+  free(p->strategy_path);
+  p->strategy_name = x_strdup(from->strategy_name);
+  p->strategy_options = x_strdup(from->strategy_options);
+  p->strategy_path = from->strategy_path ? x_strdup(from->strategy_path) : NULL;
+  p->strategy_source = from->strategy_source;
+  if (from->strategy_path)
+    p->strategy_source.ptr = x_strndup(from->strategy_source.ptr, from->strategy_source.len);
+}
+
 void plan_seal(struct plan *p) {
   REQUIRE(p->n_entries <= PLAN_PROVIDERS_MAX);
   REQUIRE(!p->own);

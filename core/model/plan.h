@@ -114,6 +114,8 @@ struct plan *plan_new(void);
 struct plan *plan_ref(struct plan *p);
 /* The last one wipes and frees everything that the plan points at. */
 void plan_unref(struct plan **p);
+/* Before the plan is shared: takes over the strategy (name, source, options) of another one, as copies. */
+void plan_take_strategy(struct plan *p, const struct plan *from);
 /*
  * Gives texts that are still NULL their defaults (host, upstream, strategy name and options), lists that are NULL an
  * empty list, and builds `all` and the model tables; the plan is read-only afterwards.

@@ -263,6 +263,31 @@ enum health_event provider_probed(struct provider *p, bool ok, const char *reaso
   return event;
 }
 
+enum health_event provider_judged(struct provider *p, int state, const char *reason, bool is_probe, bool ok,
+                                  uint64_t now_ms, uint64_t wall_ms) {
+  if (is_probe) (void)ADD(ok ? &p->counters.probes_ok : &p->counters.probes_failed, 1);
+  lock(p);
+  if (is_probe) STORE(&p->last_probe_wall_ms, wall_ms);
+  if (is_probe) p->was_probed = true;
+  uint32_t before = LOAD(&p->state);
+  enum health_event event = HEALTH_SAME;
+  if (state >= 0) {
+    if (state == PROVIDER_UP) STORE(&p->ejected_until_ms, 0);
+    if ((uint32_t)state != before) {
+      STORE(&p->state, (uint32_t)state);
+      STORE(&p->state_since_ms, now_ms);
+      if (state == PROVIDER_DOWN)
+        event = HEALTH_WENT_DOWN;
+      else if (before == PROVIDER_DOWN)
+        event = HEALTH_CAME_UP;
+    }
+    p->probe_fails = p->probe_passes = 0;
+    set_reason_locked(p, "%s", state == PROVIDER_UP || !reason ? "" : reason);
+  }
+  unlock(p);
+  return event;
+}
+
 void provider_switch(struct provider *p, enum provider_admin admin) {
   STORE(&p->admin, (uint32_t)admin);
 }

@@ -129,6 +129,12 @@ enum health_event provider_settle(struct provider *p, const struct outcome *o,
  */
 enum health_event provider_probed(struct provider *p, bool ok, const char *reason,
                                   const struct health_rules *rules, uint64_t now_ms, uint64_t wall_ms);
+/*
+ * The verdict of a strategy's health callback on a probe or a window of attempts. `state` -1 keeps the state as it is.
+ * Up also ends an ejection. A probe is counted and noted as in provider_probed().
+ */
+enum health_event provider_judged(struct provider *p, int state, const char *reason, bool is_probe, bool ok,
+                                  uint64_t now_ms, uint64_t wall_ms);
 void provider_switch(struct provider *p, enum provider_admin admin);
 /* `reason` NULL: it is ready. Otherwise it is listed unhealthy with the reason and never a candidate. */
 void provider_set_init(struct provider *p, const char *reason);

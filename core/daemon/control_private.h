@@ -1,0 +1,72 @@
+/*
+ * control_private: what control.c (start, signals, stop) and reload.c (plans, generations, benching) share.
+ * Private to those two.
+ */
+#ifndef MOONGATE_DAEMON_CONTROL_PRIVATE_H
+#define MOONGATE_DAEMON_CONTROL_PRIVATE_H
+
+#include "daemon/control.h"
+#include "daemon/watch.h"
+#include "daemon/worker.h"
+#include "flow/probe.h"
+
+/* One reload on its way; others wait in control.waiting. */
+struct reload_job {
+  struct plan *plan;
+  struct reload_ticket *ticket; /* NULL: nobody waits for the answer */
+  struct plan *strategy_of; /* counted; set: the strategy comes from there, the rest from the configuration */
+  char **exports;           /* by worker; NULL entries: nothing was exported */
+  unsigned n_left;          /* exports on their way */
+};
+
+struct control {
+  struct loop loop;
+  struct shared shared;
+  struct registry *registry;
+  struct plan *plan;             /* that serves now */
+  struct plan *last_good;        /* the one before with another strategy, never benched; NULL: none */
+  struct generation *generation; /* control's own, for health */
+  struct reload_job *job;
+  struct list waiting; /* of struct reload_wish */
+  struct upstream *upstream;
+  struct prober prober;
+  struct watch watch;
+  struct worker *workers;
+  unsigned n_workers;
+  const struct options *options;
+  void (*on_listening)(uint16_t port);
+  struct span text;
+  int *fds;
+  uint16_t port;
+  uint32_t peak; /* of active exchanges since the last trim */
+  uint64_t last_generation;
+  uv_signal_t signals[3];
+  struct wheel_timer start_timer, sweep_timer, window_timer;
+  struct window *windows; /* by slot of the plan: attempts seen at the last look */
+  bool is_serving, is_stopping, is_joining;
+  pthread_t joiner, tester;
+  int exit_code;
+};
+
+/* A plan whose configuration and strategy are fine (the canary included), or NULL with the problems in the report. */
+struct plan *reload_load_plan(struct settings_report *report, const struct options *o, struct span text,
+                              struct registry *registry);
+/* Takes over a plan as the serving one: number, log settings, status. */
+void reload_take_plan(struct control *c, struct plan *plan);
+/* Makes a generation that reports its troubles to control. */
+struct generation *reload_new_generation(struct control *c, unsigned worker, const char *previous,
+                                         char err[SCRIPT_ERROR_MAX]);
+/* Files to watch, health windows: what follows the serving plan on control. */
+void reload_follow_plan(struct control *c);
+/* Asks for a reload; `ticket` may be NULL. Bursts without tickets are merged. */
+void reload_ask(struct control *c, struct reload_ticket *ticket);
+/* For shared.ask_reload and shared.return_generation. */
+void reload_ask_any_thread(struct shared *s, struct reload_ticket *t);
+void reload_return_generation(struct shared *s, struct generation *g);
+/* For prober.judge. */
+bool reload_judge_probe(struct prober *p, unsigned slot, bool ok, int status, double latency_ms,
+                        const char *reason, enum health_event *event);
+/* Answers everybody who waits; nothing is started any more. */
+void reload_stop(struct control *c);
+
+#endif
