@@ -58,7 +58,7 @@ struct callback_stats {
 /* Relaxed atomics, one writer. */
 struct strategy_block {
   struct list node;
-  _Alignas(CACHE_LINE) struct callback_stats callbacks[CALLBACK_N];
+  struct callback_stats callbacks[CALLBACK_N];
   uint64_t skipped; /* decisions that the built-in choice made because the generation was benched or dead */
   uint32_t is_benched, is_dead;
 };

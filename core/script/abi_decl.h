@@ -122,6 +122,7 @@ struct lb_call {
   struct lb_request_view view;
   struct lb_outcome outcome;
   uint16_t order[256];           /* slots of the candidates */
+  struct lb_text reason;         /* of the evidence for health; ptr NULL: none */
 };
 
 /* Functions of the runtime. None blocks, allocates for the other side, or calls Lua. */

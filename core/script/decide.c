@@ -13,7 +13,7 @@
 #include <lua.h>
 
 #include <math.h>
-#include <stdio.h>
+#include <time.h>
 
 #define RETRY_DELAY_MAX_MS 60000
 #define NOT_AN_INDEX       UINT32_MAX
@@ -41,21 +41,6 @@ unsigned decide_builtin(const struct plan *plan, const uint16_t *candidates, uns
 
 /* ---- entering Lua ---- */
 
-/* Counts a failure and says so, now and then. `text` NULL: what Lua has left on top of its stack. */
-static void note_error(struct generation *g, enum callback which, const char *text) {
-  unsigned suppressed;
-  (void)__atomic_fetch_add(&g->errors, 1, __ATOMIC_RELAXED);
-  if (!log_limit_pass(&g->limit, 5, 10000, &suppressed)) return;
-  if (!text) text = lua_type(g->L, -1) == LUA_TSTRING ? lua_tostring(g->L, -1) : "error without a text";
-  char place[256] = "";
-  if (!generation_names_line(text)) (void)snprintf(place, sizeof place, "%s:%d: ", g->file, g->line[which]);
-  if (suppressed)
-    log_error("strategy %s failed in %s: %s%s (%u more errors not shown)", g->name, g->what[which], place,
-              text, suppressed);
-  else
-    log_error("strategy %s failed in %s: %s%s", g->name, g->what[which], place, text);
-}
-
 static void open_call(struct generation *g, const struct lb_request *req) {
   g->call.request = req;
   g->call.view.attempt = req->attempt;
@@ -65,28 +50,65 @@ static void open_call(struct generation *g, const struct lb_request *req) {
 
 static void close_call(struct generation *g) {
   g->call.request = &REQUEST_NONE;
-  lua_settop(g->L, STACK_TOP);
+  if (LIKELY(g->L != NULL)) lua_settop(g->L, STACK_TOP);
+}
+
+static uint64_t now_ns(void) {
+  struct timespec t;
+  (void)clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void note_time(struct callback_stats *s, uint64_t start_ns) {
+  uint64_t ns = now_ns() - start_ns;
+  __atomic_store_n(&s->timed, s->timed + 1, __ATOMIC_RELAXED);
+  __atomic_store_n(&s->total_ns, s->total_ns + ns, __ATOMIC_RELAXED);
+  if (ns > s->max_ns) __atomic_store_n(&s->max_ns, ns, __ATOMIC_RELAXED);
+}
+
+static void note_failure(struct generation *g, enum callback which, int status) {
+  lua_State *L = g->L;
+  if (status == GUARD_LEFT_BEHIND) {
+    generation_die(g, which);
+    return;
+  }
+  if (status == LUA_ERRMEM) {
+    generation_note_fault(g, which, FAULT_MEMORY, MEMORY_TEXT);
+    /* What filled the memory is garbage now, unless the script keeps it. */
+    (void)lua_gc(L, LUA_GCCOLLECT, 0);
+    return;
+  }
+  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error without a text";
+  generation_note_fault(g, which, g->slot->has_fired ? FAULT_TIMEOUT : FAULT_THROW, text);
 }
 
 /* THE way into Lua. True with the results on the stack, false when the script failed, which is then noted. */
-static bool enter(struct generation *g, enum callback which, int n_args, int n_results) {
-  lua_State *L = g->L;
-  if (g->is_guarded) generation_arm(g, GUARD_CALL);
-  int status = lua_pcall(L, n_args, n_results, STACK_ON_ERROR);
-  if (LIKELY(status == 0)) {
-    generation_disarm(g);
-    return true;
-  }
-  generation_disarm(g);
-  note_error(g, which, status == LUA_ERRMEM ? MEMORY_TEXT : NULL);
-  /* What filled the memory is garbage now, unless the script keeps it. */
-  if (status == LUA_ERRMEM) (void)lua_gc(L, LUA_GCCOLLECT, 0);
+static bool enter(struct generation *g, enum callback which, int n_args, int n_results, uint32_t budget_us) {
+  struct callback_stats *s = &g->stats.callbacks[which];
+  bool is_timed = s->calls % STRATEGY_TIMED_EACH == 0;
+  uint64_t start_ns = UNLIKELY(is_timed) ? now_ns() : 0;
+  __atomic_store_n(&s->calls, s->calls + 1, __ATOMIC_RELAXED);
+  int status = guard_call(g->slot, g->L, n_args, n_results, STACK_ON_ERROR, budget_us);
+  if (UNLIKELY(is_timed)) note_time(s, start_ns);
+  if (LIKELY(status == 0)) return true;
+  note_failure(g, which, status);
   return false;
+}
+
+static uint32_t call_budget(const struct generation *g) {
+  return g->plan->settings.call_budget_us;
+}
+
+/* Benched or dead: nobody enters. */
+static bool is_out(struct generation *g) {
+  if (LIKELY(g->phase == GENERATION_SERVING)) return false;
+  __atomic_store_n(&g->stats.skipped, g->stats.skipped + 1, __ATOMIC_RELAXED);
+  return true;
 }
 
 /* ---- select ---- */
 
-static void fill_pool(struct generation *g, const uint16_t *candidates, unsigned n) {
+static void fill_references(struct generation *g, const uint16_t *candidates, unsigned n) {
   const struct plan_entry *entries = g->plan->entries;
   struct lb_provider *providers = g->call.providers;
   uint32_t key = n;
@@ -100,6 +122,13 @@ static void fill_pool(struct generation *g, const uint16_t *candidates, unsigned
   }
   g->call.pool.n = n;
   g->call.pool.key = key;
+}
+
+static void fill_pool(struct generation *g, const uint16_t *candidates, unsigned n) {
+  if (g->mode == MODE_TABLES)
+    views_show_pool(g, candidates, n);
+  else
+    fill_references(g, candidates, n);
 }
 
 /* Position 1 … n, or NOT_AN_INDEX. */
@@ -140,6 +169,8 @@ static const char *take_list(struct decision *out, lua_State *L, int at, const u
   return out->n || len == 0 ? NULL : "returned a list without one index of a candidate in it";
 }
 
+#define NOT_A_RESULT "must return an index (p.index of a provider p), a list of them, or nil"
+
 static const char *take_result(struct decision *out, lua_State *L, int at, const uint16_t *candidates,
                                unsigned n) {
   switch (lua_type(L, at)) {
@@ -151,8 +182,11 @@ static const char *take_result(struct decision *out, lua_State *L, int at, const
     return NULL;
   }
   case LUA_TNIL: copy_reason(out->reason, sizeof out->reason, L, at + 1); return NULL;
-  case LUA_TTABLE: return take_list(out, L, at, candidates, n);
-  default: return "must return an index (p.index of a provider p), a list of them, or nil";
+  case LUA_TTABLE:
+    /* Views may be tables, too. */
+    if (lua_getmetatable(L, at)) return NOT_A_RESULT;
+    return take_list(out, L, at, candidates, n);
+  default: return NOT_A_RESULT;
   }
 }
 
@@ -161,12 +195,17 @@ static bool ask_script(struct generation *g, struct decision *out, const struct 
   lua_State *L = g->L;
   open_call(g, req);
   fill_pool(g, candidates, n);
-  lua_pushvalue(L, STACK_SELECT);
-  bool ok = enter(g, CALLBACK_SELECT, 0, 2);
-  if (ok) {
+  lua_pushvalue(L, STACK_CALLBACKS + CALLBACK_SELECT);
+  if (g->is_direct) {
+    lua_pushvalue(L, STACK_STATE);
+    lua_pushvalue(L, STACK_REQUEST);
+    lua_pushvalue(L, STACK_POOL);
+  }
+  bool ok = enter(g, CALLBACK_SELECT, g->is_direct ? 3 : 0, 2, call_budget(g));
+  if (LIKELY(ok)) {
     const char *wrong = take_result(out, L, STACK_TOP + 1, candidates, n);
     if (UNLIKELY(wrong != NULL)) {
-      note_error(g, CALLBACK_SELECT, wrong);
+      generation_note_fault(g, CALLBACK_SELECT, FAULT_INVALID, wrong);
       ok = false;
     }
   }
@@ -180,7 +219,7 @@ void decide_select(struct generation *g, struct decision *out, const struct lb_r
   out->n = 0;
   out->is_plan = out->is_fallback = false;
   out->reason[0] = '\0';
-  if (LIKELY(ask_script(g, out, req, candidates, n))) return;
+  if (LIKELY(!is_out(g) && ask_script(g, out, req, candidates, n))) return;
   out->n = 1;
   out->slots[0] = (uint16_t)decide_builtin(g->plan, candidates, n, rng);
   out->is_plan = false;
@@ -194,9 +233,16 @@ static double or_nan(int64_t n) {
   return n < 0 ? (double)NAN : (double)n;
 }
 
-static void fill_outcome(struct generation *g, unsigned slot, const struct outcome *o) {
+static void fill_provider(struct generation *g, unsigned slot) {
+  if (g->mode == MODE_TABLES) {
+    views_show_provider(g, slot);
+    return;
+  }
   struct lb_provider *p = &g->call.providers[slot];
   p->in_flight = __atomic_load_n(&g->plan->entries[slot].provider->in_flight, __ATOMIC_RELAXED);
+}
+
+static void fill_outcome(struct generation *g, const struct outcome *o) {
   g->call.outcome = (struct lb_outcome){
       .class_id = (uint32_t)o->class,
       .status = o->status,
@@ -212,13 +258,13 @@ static void fill_outcome(struct generation *g, unsigned slot, const struct outco
 
 /* LB_DEFAULT when the script has nothing to say or says nonsense. */
 static uint32_t ask_retry(struct generation *g, uint32_t *delay_ms, const struct lb_request *req,
-                          unsigned slot, const struct outcome *o) {
+                          const struct outcome *o) {
   lua_State *L = g->L;
   uint32_t verdict = LB_DEFAULT;
   open_call(g, req);
-  fill_outcome(g, slot, o);
-  lua_pushvalue(L, STACK_RETRY);
-  if (enter(g, CALLBACK_RETRY, 0, 2)) {
+  fill_outcome(g, o);
+  lua_pushvalue(L, STACK_CALLBACKS + CALLBACK_RETRY);
+  if (enter(g, CALLBACK_RETRY, 0, 2, call_budget(g))) {
     int first = STACK_TOP + 1, second = STACK_TOP + 2;
     double said = lua_type(L, first) == LUA_TNUMBER ? lua_tonumber(L, first) : NAN;
     double delay = lua_type(L, second) == LUA_TNUMBER ? lua_tonumber(L, second) : NAN;
@@ -228,8 +274,9 @@ static uint32_t ask_retry(struct generation *g, uint32_t *delay_ms, const struct
       if (is_verdict) verdict = (uint32_t)said;
       if (delay > 0) *delay_ms = delay < RETRY_DELAY_MAX_MS ? (uint32_t)delay : RETRY_DELAY_MAX_MS;
     } else {
-      note_error(g, CALLBACK_RETRY,
-                 "must return lb.NEXT, lb.SAME, lb.STOP, lb.DEFAULT or nil, and a delay in ms or nil");
+      generation_note_fault(
+          g, CALLBACK_RETRY, FAULT_INVALID,
+          "must return lb.NEXT, lb.SAME, lb.STOP, lb.DEFAULT or nil, and a delay in ms or nil");
     }
   }
   close_call(g);
@@ -240,7 +287,8 @@ enum decide_verdict decide_retry(struct generation *g, uint32_t *delay_ms, const
                                  unsigned slot, const struct outcome *o) {
   REQUIRE(slot < g->plan->n_entries);
   *delay_ms = 0;
-  switch (g->has[CALLBACK_RETRY] ? ask_retry(g, delay_ms, req, slot, o) : LB_DEFAULT) {
+  bool asks = g->has[CALLBACK_RETRY] && !is_out(g);
+  switch (asks ? ask_retry(g, delay_ms, req, o) : LB_DEFAULT) {
   case LB_NEXT: return DECIDE_NEXT;
   case LB_SAME: return DECIDE_SAME;
   case LB_STOP: return DECIDE_STOP;
@@ -251,23 +299,73 @@ enum decide_verdict decide_retry(struct generation *g, uint32_t *delay_ms, const
 void decide_observe(struct generation *g, const struct lb_request *req, unsigned slot,
                     const struct outcome *o) {
   REQUIRE(slot < g->plan->n_entries);
-  if (!g->has[CALLBACK_OBSERVE]) return;
+  if (!g->has[CALLBACK_OBSERVE] || is_out(g)) return;
   open_call(g, req);
-  fill_outcome(g, slot, o);
-  lua_pushvalue(g->L, STACK_OBSERVE);
+  fill_provider(g, slot);
+  fill_outcome(g, o);
+  lua_pushvalue(g->L, STACK_CALLBACKS + CALLBACK_OBSERVE);
   lua_pushinteger(g->L, (lua_Integer)slot + 1);
-  (void)enter(g, CALLBACK_OBSERVE, 1, 0);
+  (void)enter(g, CALLBACK_OBSERVE, 1, 0, call_budget(g));
   close_call(g);
 }
 
+/* ---- health, tick, export ---- */
+
 enum lb_health decide_health(struct generation *g, char reason[DECIDE_REASON_MAX], unsigned slot,
                              const struct evidence *e) {
-  (void)e;
   REQUIRE(slot < g->plan->n_entries);
   reason[0] = '\0';
-  return LB_KEEP;
+  if (!g->has[CALLBACK_HEALTH] || is_out(g)) return LB_KEEP;
+  lua_State *L = g->L;
+  enum lb_health verdict = LB_KEEP;
+  open_call(g, &REQUEST_NONE);
+  fill_provider(g, slot);
+  g->call.reason = (struct lb_text){e->reason, e->reason ? (uint32_t)strlen(e->reason) : 0, 0};
+  lua_pushvalue(L, STACK_CALLBACKS + CALLBACK_HEALTH);
+  lua_pushinteger(L, (lua_Integer)slot + 1);
+  lua_pushboolean(L, e->is_probe);
+  lua_pushboolean(L, e->ok);
+  lua_pushinteger(L, e->status);
+  lua_pushnumber(L, e->latency_ms);
+  lua_pushnumber(L, e->attempts);
+  lua_pushnumber(L, e->failures);
+  if (enter(g, CALLBACK_HEALTH, 7, 2, call_budget(g))) {
+    int first = STACK_TOP + 1;
+    double said = lua_type(L, first) == LUA_TNUMBER ? lua_tonumber(L, first) : NAN;
+    if (said == LB_KEEP || said == LB_UP || said == LB_DEGRADED || said == LB_DOWN)
+      verdict = (enum lb_health)said;
+    else if (!lua_isnil(L, first))
+      generation_note_fault(g, CALLBACK_HEALTH, FAULT_INVALID,
+                            "must return lb.UP, lb.DEGRADED, lb.DOWN or nil");
+    if (verdict != LB_KEEP) copy_reason(reason, DECIDE_REASON_MAX, L, first + 1);
+  }
+  close_call(g);
+  return verdict;
 }
 
 void decide_tick(struct generation *g) {
-  (void)g;
+  if (!g->has[CALLBACK_TICK] || is_out(g)) return;
+  uint16_t all[PLAN_PROVIDERS_MAX];
+  for (unsigned i = 0; i < g->plan->n_entries; i++)
+    all[i] = (uint16_t)i;
+  open_call(g, &REQUEST_NONE);
+  fill_pool(g, all, g->plan->n_entries);
+  lua_pushvalue(g->L, STACK_CALLBACKS + CALLBACK_TICK);
+  (void)enter(g, CALLBACK_TICK, 0, 0, call_budget(g));
+  close_call(g);
+}
+
+bool generation_export(struct generation *g, struct buf *out) {
+  if (!g->has[CALLBACK_EXPORT] || is_out(g)) return false;
+  lua_State *L = g->L;
+  bool has_data = false;
+  open_call(g, &REQUEST_NONE);
+  lua_pushvalue(L, STACK_CALLBACKS + CALLBACK_EXPORT);
+  if (enter(g, CALLBACK_EXPORT, 0, 1, EXPORT_BUDGET_US) && lua_type(L, -1) == LUA_TSTRING) {
+    struct span text;
+    text.ptr = lua_tolstring(L, -1, &text.len);
+    has_data = text.len <= SCRIPT_EXPORT_MAX && buf_append_span(out, text) == 0;
+  }
+  close_call(g);
+  return has_data;
 }

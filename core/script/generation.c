@@ -25,70 +25,22 @@ const struct lb_request REQUEST_NONE = {.max_tokens = (double)NAN};
 /* Longer chunk names are cut by Lua, from the left. */
 #define CHUNK_NAME_MAX 56
 
-/* ---- memory and time ---- */
-
-static void *limited_alloc(void *ud, void *ptr, size_t old_size, size_t new_size) {
-  struct generation *g = ud;
-  if (new_size == 0) {
-    g->memory -= old_size;
-    free(ptr);
-    return NULL;
-  }
-  if (new_size > old_size && g->memory + (new_size - old_size) > GENERATION_MEMORY_MAX) return NULL;
-  void *p = realloc(ptr, new_size);
-  if (p) g->memory += new_size - old_size;
-  return p;
-}
-
-static void on_stride(lua_State *L, lua_Debug *ar);
-
-static void set_stride(struct generation *g, int stride) {
-  (void)lua_sethook(g->L, stride ? on_stride : NULL, stride ? LUA_MASKCOUNT : 0, stride);
-}
-
-static void on_stride(lua_State *L, lua_Debug *ar) {
-  void *ud;
-  (void)lua_getallocf(L, &ud);
-  struct generation *g = ud;
-  if (!g->is_over_budget) {
-    if (g->looks_left > 0) {
-      g->looks_left--;
-      return;
-    }
-    /* A pcall in the script may catch this error; then the next instruction raises it again. */
-    g->is_over_budget = true;
-    set_stride(g, 1);
-  }
-  (void)lua_getinfo(L, "Sl", ar);
-  lua_pushfstring(L, "%s:%d: the script takes too long and was stopped", ar->short_src, ar->currentline);
-  (void)lua_error(L);
-}
-
-void generation_arm(struct generation *g, unsigned looks) {
-  g->looks_left = looks;
-}
-
-void generation_disarm(struct generation *g) {
-  if (LIKELY(!g->is_over_budget)) return;
-  g->is_over_budget = false;
-  set_stride(g, GUARD_STRIDE);
-}
-
 /* ---- errors ---- */
 
-bool generation_names_line(const char *text) {
-  const char *colon = strchr(text, ':');
-  while (colon) {
-    if (colon[1] >= '0' && colon[1] <= '9') return true;
-    colon = strchr(colon + 1, ':');
+const char *generation_after_place(const char *text) {
+  for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':')) {
+    const char *at = colon + 1;
+    while (*at >= '0' && *at <= '9')
+      at++;
+    if (at > colon + 1 && *at == ':') return at[1] == ' ' ? at + 2 : at + 1;
   }
-  return false;
+  return NULL;
 }
 
 /* Message handler: whatever was thrown becomes a text that names a line of the script. */
 static int on_error(lua_State *L) {
   const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
-  if (text && generation_names_line(text)) return 1;
+  if (text && generation_after_place(text)) return 1;
   if (!text) text = lua_pushfstring(L, "the script threw a %s value", luaL_typename(L, 1));
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
@@ -98,6 +50,71 @@ static int on_error(lua_State *L) {
   }
   lua_pushstring(L, text);
   return 1;
+}
+
+static void remember_error(struct generation *g, const char *text) {
+  REQUIRE(pthread_mutex_lock(&g->error_lock) == 0);
+  (void)snprintf(g->last_error, sizeof g->last_error, "%s", text);
+  REQUIRE(pthread_mutex_unlock(&g->error_lock) == 0);
+  strategy_stats_note_error(g->plan->stats, text);
+}
+
+static void tell_error(struct generation *g, const char *text) {
+  unsigned suppressed;
+  if (g->is_quiet || !log_limit_pass(&g->limit, 5, 10000, &suppressed)) return;
+  if (suppressed)
+    log_error("strategy %s failed: %s (%u more errors not shown)", g->name, text, suppressed);
+  else
+    log_error("strategy %s failed: %s", g->name, text);
+}
+
+static void set_phase(struct generation *g, enum generation_phase phase) {
+  __atomic_store_n(&g->phase, phase, __ATOMIC_RELAXED);
+  __atomic_store_n(phase == GENERATION_DEAD ? &g->stats.is_dead : &g->stats.is_benched, 1, __ATOMIC_RELAXED);
+  if (!g->is_quiet)
+    log_error("strategy %s: generation %llu in worker %u is %s, the built-in choice serves", g->name,
+              (unsigned long long)g->plan->generation, g->worker,
+              phase == GENERATION_DEAD ? "dead: its compiled code did not end" : "benched: too many errors");
+  if (g->on_trouble) g->on_trouble(g->trouble_context, g, phase);
+}
+
+/* Eight in a row of one callback, or half of a window of decisions. */
+static bool is_too_much(struct generation *g, enum callback which) {
+  uint64_t call = g->stats.callbacks[which].calls, decisions = g->stats.callbacks[CALLBACK_SELECT].calls;
+  g->in_row[which] = call == g->last_fault_at[which] + 1 ? g->in_row[which] + 1 : 1;
+  g->last_fault_at[which] = call;
+  if (decisions - g->window_start >= BENCH_WINDOW) {
+    g->window_start = decisions;
+    g->window_faults = 0;
+  }
+  g->window_faults++;
+  return g->in_row[which] >= BENCH_IN_ROW || g->window_faults >= BENCH_SHARE * BENCH_WINDOW;
+}
+
+void generation_note_fault(struct generation *g, enum callback which, enum script_fault fault,
+                           const char *text) {
+  uint64_t *count = &g->stats.callbacks[which].faults[fault];
+  __atomic_store_n(count, *count + 1, __ATOMIC_RELAXED);
+  char full[SCRIPT_ERROR_MAX];
+  const char *what = generation_after_place(text);
+  if (what)
+    (void)snprintf(full, sizeof full, "%.*s%s: %s", (int)(what - text), text, g->what[which], what);
+  else
+    (void)snprintf(full, sizeof full, "%s:%d: %s: %s", g->file, g->line[which], g->what[which], text);
+  remember_error(g, full);
+  tell_error(g, full);
+  if (g->phase == GENERATION_SERVING && is_too_much(g, which)) set_phase(g, GENERATION_BENCHED);
+}
+
+void generation_die(struct generation *g, enum callback which) {
+  guard_abandon(g->slot);
+  g->slot = g->heap.slot = NULL;
+  g->L = NULL;
+  /* The compiled code itself stays where it is, half a MiB at most: only its state could give it back. */
+  heap_release(&g->heap);
+  __atomic_store_n(&g->phase, GENERATION_DEAD, __ATOMIC_RELAXED);
+  generation_note_fault(g, which, FAULT_TIMEOUT, "compiled code did not come to an end and was left behind");
+  set_phase(g, GENERATION_DEAD);
 }
 
 /* ---- load ---- */
@@ -178,46 +195,84 @@ static struct span strategy_source(const struct plan *plan) {
   return n > 0 && (size_t)n < sizeof name ? embedded_get(name) : SPAN_NONE;
 }
 
-static int get_int_field(lua_State *L, int table, const char *name) {
-  lua_getfield(L, table, name);
-  int n = (int)lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  return n;
+static void push_host(lua_State *L, struct generation *g) {
+  lua_newtable(L);
+  run_module(L, "sandbox", "scripts/runtime/sandbox.lua", "=sandbox");
+  run_module(L, "lb", "scripts/runtime/lb.lua", "=lb");
+  run_module(L, "locate", "scripts/runtime/locate.lua", "=locate");
+  push_embedded(L, "core/script/abi_decl.h");
+  lua_setfield(L, -2, "cdef");
+  push_sizes(L);
+  lua_setfield(L, -2, "sizes");
+  push_size(L, "abi_major", LB_ABI_MAJOR);
+  push_size(L, "abi_minor", LB_ABI_MINOR);
+  lua_pushlightuserdata(L, &g->call);
+  lua_setfield(L, -2, "call");
+  push_entries(L, g->plan);
+  lua_setfield(L, -2, "entries");
+  lua_pushboolean(L, g->mode == MODE_TABLES);
+  lua_setfield(L, -2, "is_tables");
+  if (g->mode != MODE_FFI) {
+    views_push_api(L, g);
+    lua_setfield(L, -2, "api");
+  }
+  push_text(L, "file", g->file);
+  push_text(L, "options", g->plan->strategy_options ? g->plan->strategy_options : "return {}");
 }
 
-/* Pushes the loaded strategy's entry points: select, retry, observe (nil for what it leaves to the defaults).
- */
+struct loading {
+  struct generation *g;
+  const char *previous;
+};
+
+/* Leaves what enum STACK_… lists, from STACK_CALLBACKS on. */
+static void push_fixed(lua_State *L, struct generation *g) {
+  lua_getfield(L, 1, "callbacks");
+  for (int i = 0; i < CALLBACK_N; i++)
+    lua_getfield(L, 2, callback_name(i));
+  lua_remove(L, 2);
+  lua_getfield(L, 1, "state");
+  lua_getfield(L, 1, "request");
+  lua_getfield(L, 1, "pool");
+  lua_getfield(L, 1, "providers");
+  lua_getfield(L, 1, "refresh");
+  lua_pushliteral(L, "index");
+  lua_pushliteral(L, "in_flight");
+  lua_pushliteral(L, "key");
+  lua_getfield(L, 1, "states");
+  lua_getfield(L, 1, "classes");
+  views_push_names(L);
+  for (int i = 0; i < CALLBACK_N; i++)
+    g->has[i] = lua_isfunction(L, STACK_CALLBACKS + i);
+}
+
+static void take_lines(lua_State *L, struct generation *g) {
+  lua_getfield(L, 1, "lines");
+  for (int i = 0; i < CALLBACK_N; i++) {
+    lua_getfield(L, -1, callback_name(i));
+    g->line[i] = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
 static int load_protected(lua_State *L) {
-  struct generation *g = lua_touserdata(L, 1);
-  const struct plan *plan = g->plan;
+  struct loading *loading = lua_touserdata(L, 1);
+  struct generation *g = loading->g;
   lua_settop(L, 0);
+  luaL_checkstack(L, STACK_TOP + LUA_MINSTACK, "views");
   luaL_openlibs(L);
   /* Only interpreted code can be interrupted, so what runs at load is never compiled. Opening the libraries
    * has switched the compiler on. */
   if (!luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF))
     return luaL_error(L, "the compiler cannot be switched off");
 
-  lua_newtable(L);
-  run_module(L, "sandbox", "scripts/runtime/sandbox.lua", "=sandbox");
-  run_module(L, "lb", "scripts/runtime/lb.lua", "=lb");
-  run_module(L, "locate", "scripts/runtime/locate.lua", "=locate");
-  push_embedded(L, "core/script/abi_decl.h");
-  lua_setfield(L, 1, "cdef");
-  push_sizes(L);
-  lua_setfield(L, 1, "sizes");
-  push_size(L, "abi_major", LB_ABI_MAJOR);
-  push_size(L, "abi_minor", LB_ABI_MINOR);
-  lua_pushlightuserdata(L, &g->call);
-  lua_setfield(L, 1, "call");
-  push_entries(L, plan);
-  lua_setfield(L, 1, "entries");
-  struct span source = strategy_source(plan);
+  struct span source = strategy_source(g->plan);
   if (!source.ptr) return luaL_error(L, "%s:0: there is no strategy of this name", g->file);
+  push_host(L, g);
   lua_pushlstring(L, source.ptr, source.len);
   lua_setfield(L, 1, "source");
-  push_text(L, "file", g->file);
-  push_text(L, "options", plan->strategy_options ? plan->strategy_options : "return {}");
-
+  if (loading->previous) push_text(L, "previous", loading->previous);
   push_chunk(L, "scripts/runtime/runtime.lua", "=runtime");
   lua_insert(L, 1);
   lua_call(L, 1, 1);
@@ -225,39 +280,35 @@ static int load_protected(lua_State *L) {
   lua_getfield(L, 1, "name");
   if (lua_isstring(L, -1)) g->name = x_strdup(lua_tostring(L, -1));
   lua_getfield(L, 1, "is_score");
-  g->what[CALLBACK_SELECT] = lua_toboolean(L, -1) ? "score" : "select";
-  g->line[CALLBACK_SELECT] = get_int_field(L, 1, "select_line");
-  g->line[CALLBACK_RETRY] = get_int_field(L, 1, "retry_line");
-  g->line[CALLBACK_OBSERVE] = get_int_field(L, 1, "observe_line");
-  lua_getfield(L, 1, "select");
-  lua_getfield(L, 1, "retry");
-  lua_getfield(L, 1, "observe");
-  return 3;
+  if (lua_toboolean(L, -1)) g->what[CALLBACK_SELECT] = "score";
+  lua_getfield(L, 1, "is_direct");
+  g->is_direct = lua_toboolean(L, -1);
+  lua_settop(L, 1);
+  take_lines(L, g);
+  push_fixed(L, g);
+  lua_gc(L, LUA_GCCOLLECT, 0);
+  return STACK_TOP - STACK_CALLBACKS + 1;
 }
 
-static bool load(struct generation *g, char err[SCRIPT_ERROR_MAX]) {
+static bool load(struct generation *g, const char *previous, char err[SCRIPT_ERROR_MAX]) {
   lua_State *L = g->L;
+  struct loading loading = {g, previous};
   lua_pushcfunction(L, on_error);
   lua_pushcfunction(L, load_protected);
-  lua_pushlightuserdata(L, g);
-  set_stride(g, GUARD_STRIDE);
-  generation_arm(g, GUARD_LOAD);
-  int status = lua_pcall(L, 1, 3, STACK_ON_ERROR);
-  generation_disarm(g);
+  lua_pushlightuserdata(L, &loading);
+  int status = guard_call(g->slot, L, 1, STACK_TOP - STACK_CALLBACKS + 1, STACK_ON_ERROR, LOAD_BUDGET_US);
   if (status != 0) {
     const char *text = "the script could not be loaded";
     if (status == LUA_ERRMEM)
       text = MEMORY_TEXT;
     else if (lua_type(L, -1) == LUA_TSTRING)
       text = lua_tostring(L, -1);
-    bool is_placed = generation_names_line(text);
+    bool is_placed = generation_after_place(text) != NULL;
     (void)snprintf(err, SCRIPT_ERROR_MAX, "%s%s%s", is_placed ? "" : g->file, is_placed ? "" : ":1: ", text);
     return false;
   }
-  for (int i = 0; i <= CALLBACK_OBSERVE; i++)
-    g->has[i] = lua_isfunction(L, STACK_SELECT + i);
-  if (!g->is_guarded) {
-    set_stride(g, 0);
+  if (g->mode == MODE_FFI) {
+    g->slot->is_compiled = guard_can_jump();
     (void)luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
   }
   return true;
@@ -271,8 +322,12 @@ static void make_views(struct generation *g) {
   g->call.request = &REQUEST_NONE;
   g->call.providers = x_calloc(n, sizeof *g->call.providers);
   g->call.stats = x_calloc(n, sizeof *g->call.stats);
+  g->written = x_malloc(n * sizeof *g->written);
+  /* Like no value that is ever written. */
+  memset(g->written, 0xff, n * sizeof *g->written);
   g->call.serial = 1;
   g->call.pool.n = plan->n_entries;
+  g->n_shown = plan->n_entries;
   for (unsigned i = 0; i < plan->n_entries; i++) {
     struct lb_provider *p = &g->call.providers[i];
     struct lb_stats *s = &g->call.stats[i];
@@ -282,6 +337,7 @@ static void make_views(struct generation *g) {
     p->priority = plan->entries[i].priority;
     s->price_in = s->price_out = s->balance = s->runway_s = s->token_expires_s = NAN;
     g->call.order[i] = (uint16_t)(i + 1);
+    g->shown[i] = (uint16_t)i;
   }
 }
 
@@ -296,22 +352,37 @@ static char *shown_file(const struct plan *plan) {
   return x_strdup(strlen(path) > CHUNK_NAME_MAX && slash ? slash + 1 : path);
 }
 
+static enum generation_mode mode_of(const struct plan *plan) {
+  bool is_ours = plan->strategy_path == NULL;
+  return is_ours || (plan->settings.guard_is_fast && guard_can_jump()) ? MODE_FFI : MODE_TABLES;
+}
+
 struct generation *generation_new(struct plan *plan, unsigned worker, const char *previous,
                                   char err[SCRIPT_ERROR_MAX]) {
-  (void)previous;
+  return generation_new_as(plan, worker, previous, mode_of(plan), false, err);
+}
+
+struct generation *generation_new_as(struct plan *plan, unsigned worker, const char *previous,
+                                     enum generation_mode mode, bool is_quiet, char err[SCRIPT_ERROR_MAX]) {
   struct generation *g = x_calloc(1, sizeof *g);
   g->plan = plan_ref(plan);
   g->worker = worker;
-  g->is_guarded = plan->strategy_path != NULL;
-  g->what[CALLBACK_SELECT] = "select";
-  g->what[CALLBACK_RETRY] = "retry";
-  g->what[CALLBACK_OBSERVE] = "observe";
+  g->mode = mode;
+  g->is_quiet = is_quiet;
+  REQUIRE(pthread_mutex_init(&g->error_lock, NULL) == 0);
+  for (int i = 0; i < CALLBACK_N; i++)
+    g->what[i] = callback_name(i);
   g->file = shown_file(plan);
   make_views(g);
+  strategy_stats_join(plan->stats, &g->stats);
+  heap_init(&g->heap, GENERATION_MEMORY_MAX);
   err[0] = '\0';
-  g->L = lua_newstate(limited_alloc, g);
-  if (!g->L) (void)snprintf(err, SCRIPT_ERROR_MAX, "%s:1: no memory for a Lua state", g->file);
-  if (!g->L || !load(g, err)) {
+  g->L = lua_newstate(heap_realloc, &g->heap);
+  if (g->L)
+    g->slot = g->heap.slot = guard_take_slot(g->L, g->file);
+  else
+    (void)snprintf(err, SCRIPT_ERROR_MAX, "%s:1: no memory for a Lua state", g->file);
+  if (!g->L || !load(g, previous, err)) {
     generation_free(g);
     return NULL;
   }
@@ -321,13 +392,22 @@ struct generation *generation_new(struct plan *plan, unsigned worker, const char
 
 void generation_free(struct generation *g) {
   if (!g) return;
+  guard_give_slot(g->slot);
   if (g->L) lua_close(g->L);
+  heap_release(&g->heap);
+  strategy_stats_leave(g->plan->stats, &g->stats);
+  pthread_mutex_destroy(&g->error_lock);
   free(g->call.providers);
   free(g->call.stats);
+  free(g->written);
   free(g->name);
   free(g->file);
   plan_unref(&g->plan);
   free(g);
+}
+
+void generation_bind(struct generation *g) {
+  if (g->slot) guard_bind(g->slot);
 }
 
 void generation_enter(struct generation *g) {
@@ -339,22 +419,10 @@ bool generation_leave(struct generation *g) {
   return --g->users == 0;
 }
 
+/* ---- questions ---- */
+
 const char *generation_strategy_name(const struct generation *g) {
   return g->name;
-}
-
-uint64_t generation_errors(const struct generation *g) {
-  return __atomic_load_n(&g->errors, __ATOMIC_RELAXED);
-}
-
-void generation_bind(struct generation *g) {
-  (void)g;
-}
-
-bool generation_export(struct generation *g, struct buf *out) {
-  (void)g;
-  (void)out;
-  return false;
 }
 
 bool generation_implements(const struct generation *g, enum callback c) {
@@ -362,17 +430,25 @@ bool generation_implements(const struct generation *g, enum callback c) {
 }
 
 enum generation_phase generation_phase(const struct generation *g) {
-  (void)g;
-  return GENERATION_SERVING;
+  return __atomic_load_n(&g->phase, __ATOMIC_RELAXED);
+}
+
+uint64_t generation_errors(const struct generation *g) {
+  uint64_t n = 0;
+  for (unsigned i = 0; i < CALLBACK_N; i++)
+    for (unsigned k = 0; k < FAULT_N; k++)
+      n += __atomic_load_n(&g->stats.callbacks[i].faults[k], __ATOMIC_RELAXED);
+  return n;
 }
 
 void generation_last_error(const struct generation *g, char out[SCRIPT_ERROR_MAX]) {
-  (void)g;
-  out[0] = '\0';
+  pthread_mutex_t *error_lock = (pthread_mutex_t *)&g->error_lock;
+  REQUIRE(pthread_mutex_lock(error_lock) == 0);
+  memcpy(out, g->last_error, SCRIPT_ERROR_MAX);
+  REQUIRE(pthread_mutex_unlock(error_lock) == 0);
 }
 
 void generation_on_trouble(struct generation *g, generation_trouble_fn *fn, void *context) {
-  (void)g;
-  (void)fn;
-  (void)context;
+  g->on_trouble = fn;
+  g->trouble_context = context;
 }

@@ -1,53 +1,143 @@
-/* For generation.c, decide.c, abi.c and their test only: what a generation is made of. */
+/* For generation.c, decide.c, views.c, abi.c, canary.c and their tests only: what a generation is made of. */
 #ifndef MOONGATE_SCRIPT_GENERATION_PRIVATE_H
 #define MOONGATE_SCRIPT_GENERATION_PRIVATE_H
 
+#include "base/log.h"
 #include "script/abi.h"
 #include "script/generation.h"
+#include "script/guard.h"
+#include "script/heap.h"
 
 #include <lua.h>
 
 #define GENERATION_MEMORY_MAX ((size_t)64 << 20)
 #define MEMORY_TEXT           "the script needs more than 64 MiB of memory"
-/* Lua instructions between two looks at the budget, and how many looks a load or a call may last. */
-#define GUARD_STRIDE 1000
-#define GUARD_LOAD   20000
-#define GUARD_CALL   200
+/* Processor time of a load with init, and of an export. */
+#define LOAD_BUDGET_US   500000
+#define EXPORT_BUDGET_US 50000
 
-/* Fixed places on the generation's Lua stack; a call pushes a copy and leaves the stack as it was. */
-enum { STACK_ON_ERROR = 1, STACK_SELECT, STACK_RETRY, STACK_OBSERVE, STACK_TOP = STACK_OBSERVE };
+/*
+ * TABLES: interpreted, views are tables of which only what changed is written. FFI: compiled, views are references.
+ * FFI_SLOW: interpreted over references, which refuse every write; for the canary.
+ */
+enum generation_mode { MODE_TABLES, MODE_FFI, MODE_FFI_SLOW };
+
+/* Fields of a provider that come from lb_stats: name, member, how it becomes a Lua value. */
+#define STAT_MAP(X)                                                                                          \
+  X(consecutive_failures, consecutive_failures, U32)                                                         \
+  X(samples, samples, U32)                                                                                   \
+  X(verify_ok, verify_ok, U32)                                                                               \
+  X(verify_fail, verify_fail, U32)                                                                           \
+  X(verifiable, verifiable, BOOL)                                                                            \
+  X(dispatched, dispatched, NUMBER)                                                                          \
+  X(latency_ms, latency_ms, NUMBER)                                                                          \
+  X(ttft_ms, ttft_ms, NUMBER)                                                                                \
+  X(tpot_ms, tpot_ms, NUMBER)                                                                                \
+  X(peak_ttft_ms, peak_ttft_ms, NUMBER)                                                                      \
+  X(error_rate, error_rate, NUMBER)                                                                          \
+  X(throttle_rate, throttle_rate, NUMBER)                                                                    \
+  X(rl_requests_left, rl_requests_left, NUMBER)                                                              \
+  X(rl_tokens_left, rl_tokens_left, NUMBER)                                                                  \
+  X(rl_reset_ms, rl_reset_ms, NUMBER)                                                                        \
+  X(price_in, price_in, NUMBER)                                                                              \
+  X(price_out, price_out, NUMBER)                                                                            \
+  X(balance, balance, NUMBER)                                                                                \
+  X(runway_s, runway_s, NUMBER)                                                                              \
+  X(token_expires_s, token_expires_s, NUMBER)                                                                \
+  X(state, state_id, STATE)                                                                                  \
+  X(last_class, last_class_id, CLASS)                                                                        \
+  X(state_since_ms, state_since_at_ms, SINCE)                                                                \
+  X(cooldown_ms, cooldown_until_ms, UNTIL)
+
+enum stat {
+#define STAT_CONST_(name, member, kind) STAT_##name,
+  STAT_MAP(STAT_CONST_)
+#undef STAT_CONST_
+      STAT_N
+};
+
+/* Fixed places on the generation's Lua stack; a call pushes copies and leaves the stack as it was. */
+enum {
+  STACK_ON_ERROR = 1,
+  STACK_CALLBACKS, /* one per enum callback */
+  STACK_STATE = STACK_CALLBACKS + CALLBACK_N,
+  STACK_REQUEST,
+  STACK_POOL,
+  STACK_PROVIDERS, /* tables by slot; only with MODE_TABLES, as all that follows */
+  STACK_REFRESH,
+  STACK_KEY_INDEX,
+  STACK_KEY_IN_FLIGHT,
+  STACK_KEY_KEY,
+  STACK_STATES,
+  STACK_CLASSES,
+  STACK_STATS, /* names, one per enum stat */
+  STACK_TOP = STACK_STATS + STAT_N - 1
+};
 
 struct generation {
   struct plan *plan; /* first, see generation_plan() */
-  lua_State *L;
+  lua_State *L;      /* NULL once dead */
+  struct guard_slot *slot;
+  enum generation_mode mode;
+  bool is_direct; /* select is called with its arguments, not through a closure */
+  bool is_quiet;  /* a dry run: no log lines, no counting into what is common to all */
+  uint32_t phase; /* atomic */
   unsigned worker;
   unsigned users;
-  uint64_t errors;        /* atomic: admin texts read it from other threads */
-  struct log_limit limit; /* of the lines about them */
 
-  size_t memory;
-  unsigned looks_left; /* of the running load or call */
-  bool is_guarded;     /* interpreted, with the budget's hook always armed: scripts that are not part of the
-                          program */
-  bool is_over_budget; /* from the first expiry until C has control again */
+  struct lb_call call;
+
+  /* Views as tables: what the script's tables say now. */
+  uint32_t wanted; /* bits of enum stat: fields that the script has asked for, kept up to date from then on */
+  uint32_t refresh_in;
+  unsigned n_shown;
+  uint16_t shown[PLAN_PROVIDERS_MAX]; /* slots in the pool's table */
+  struct lb_stats *written;           /* by slot: the wanted stats as written last */
+
+  struct strategy_block stats;
+  uint64_t last_fault_at[CALLBACK_N]; /* number of the call */
+  unsigned in_row[CALLBACK_N];
+  uint64_t window_start;
+  unsigned window_faults;
+  generation_trouble_fn *on_trouble;
+  void *trouble_context;
+  struct log_limit limit;
+  pthread_mutex_t error_lock;
+  char last_error[SCRIPT_ERROR_MAX]; /* under the lock */
 
   bool has[CALLBACK_N];
   const char *what[CALLBACK_N]; /* "select" or "score", … */
   int line[CALLBACK_N];
   char *name;
   char *file; /* as error texts name it */
-
-  struct lb_call call;
+  struct heap heap;
 };
 
 _Static_assert(PLAN_PROVIDERS_MAX <= ARRAY_LEN(((struct lb_call *)0)->order), "a pool holds every provider");
+_Static_assert(STAT_N <= 32, "a bit for each");
 
 extern const struct lb_request REQUEST_NONE;
 
-/* Around each entry: sets the budget, and takes the hook back to its stride when it had fired. */
-void generation_arm(struct generation *g, unsigned looks);
-void generation_disarm(struct generation *g);
-/* Whether an error text says where, as in "x.lua:3: …". */
-bool generation_names_line(const char *text);
+/* As generation_new(), in a mode; `is_quiet` for dry runs. */
+struct generation *generation_new_as(struct plan *plan, unsigned worker, const char *previous,
+                                     enum generation_mode mode, bool is_quiet, char err[SCRIPT_ERROR_MAX]);
+/* Where "file:line: " ends, or NULL. */
+const char *generation_after_place(const char *text);
+/* Counts a failure, remembers and tells it. `text` may lack the place. */
+void generation_note_fault(struct generation *g, enum callback which, enum script_fault fault,
+                           const char *text);
+/* Its compiled code was left behind: nothing touches the state any more. */
+void generation_die(struct generation *g, enum callback which);
+
+/* ---- views.c: views as tables ---- */
+
+/* Pushes a table of functions for the runtime: those of lb.*, and what stands behind the views' fields. */
+void views_push_api(lua_State *L, struct generation *g);
+/* Pushes the names of enum stat. */
+void views_push_names(lua_State *L);
+/* The pool holds exactly these; what has changed since the last call is written. */
+void views_show_pool(struct generation *g, const uint16_t *candidates, unsigned n);
+/* Brings one provider up to date. */
+void views_show_provider(struct generation *g, unsigned slot);
 
 #endif

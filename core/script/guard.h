@@ -1,28 +1,90 @@
 /*
  * guard: ends scripts that do not end by themselves. One thread of the process watches all generations. A call that
  * is over its budget of processor time gets a hook that fires at every instruction until C has control again; a
- * compiled loop, which no hook reaches, is left behind by a jump out of it, and its generation is dead from then on.
+ * compiled loop, which no hook reaches, is left behind by a jump out of it, and its state is lost from then on.
  *
- * Thread: start, stop and self test are control's; the rest is for generation.c and decide.c.
+ * Thread: start, stop and self test are control's; a slot belongs to its generation's thread.
  */
 #ifndef MOONGATE_SCRIPT_GUARD_H
 #define MOONGATE_SCRIPT_GUARD_H
 
-#include "base/base.h"
+#include "base/list.h"
 
-/* A compiled loop is left after so long. */
-#define GUARD_JUMP_MS 250
+#include <lua.h>
 
-/* Starts the watching thread; more than once does no harm. The first generation starts it, too. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <time.h>
+
+/*
+ * A compiled loop is left after so much processor time. While the thread is inside a library it cannot be left; when
+ * that lasts until GUARD_ABORT_MS the process ends, which a service manager notices and a stuck worker would not.
+ */
+#define GUARD_JUMP_MS  250
+#define GUARD_ABORT_MS 5000
+
+/* Starts the watching thread; more than once does no harm. The first slot starts it, too. */
 void guard_start(void);
-/* Ends it; no generation may be alive. */
+/* Ends it; no slot may be in use. */
 void guard_stop(void);
 
 /*
- * Finds out what this LuaJIT can do: lets an interpreted and a compiled loop run into the guard, and writes a text such as
- * "interpreted loops: stopped in 2.1 ms; compiled loops: stopped in 251 ms". False when one of them cannot be stopped.
- * Takes about 0.3 s; from a thread on which no generation runs.
+ * Finds out what this LuaJIT can do: lets an interpreted and a compiled loop run into the guard, and writes a text such
+ * as "interpreted loops: stopped in 2.1 ms; compiled loops: stopped in 251 ms". False when an interpreted loop cannot be
+ * stopped. Takes about 0.3 s; from any thread.
  */
 bool guard_self_test(char out[160]);
+
+/*
+ * Whether compiled loops can be left: not on processors that we do not know, and not under sanitizers, which must see
+ * every return; scripts then run interpreted whatever the configuration says.
+ */
+bool guard_can_jump(void);
+
+/* ---- for those who enter Lua ---- */
+
+/* Slots are never freed, so that a late signal finds one. */
+struct guard_slot {
+  uint32_t seq;       /* odd while inside Lua */
+  uint32_t armed_seq; /* of the call that the hook was set for; 0: no hook */
+  uint32_t jump_seq;  /* of the call that may be left */
+  uint32_t budget_us;
+  bool is_compiled; /* the jump is set; without it, only the hook helps */
+  bool has_fired;   /* the hook has stopped the current call */
+  lua_State *L;
+  const char *name; /* for the last words of the process */
+  pthread_t thread;
+  clockid_t clock;
+  jmp_buf jump;
+  /* The watcher's. */
+  struct list node;
+  uint32_t seen_seq;
+  uint64_t seen_cpu_ns;
+};
+
+/* `name` and L stay valid until guard_leave_slot(); bound to the calling thread. */
+struct guard_slot *guard_take_slot(lua_State *L, const char *name);
+void guard_give_slot(struct guard_slot *s);
+/* The calling thread is the one that enters from now on. */
+void guard_bind(struct guard_slot *s);
+/* After a jump: the state is not touched any more, by anybody. */
+void guard_abandon(struct guard_slot *s);
+void guard_disarm(struct guard_slot *s);
+
+static inline void guard_enter(struct guard_slot *s, uint32_t budget_us) {
+  s->has_fired = false;
+  __atomic_store_n(&s->budget_us, budget_us, __ATOMIC_RELAXED);
+  __atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELEASE);
+}
+
+static inline void guard_leave(struct guard_slot *s) {
+  __atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELEASE);
+  if (UNLIKELY(__atomic_load_n(&s->armed_seq, __ATOMIC_RELAXED) != 0)) guard_disarm(s);
+}
+
+#define GUARD_LEFT_BEHIND (-1)
+/* lua_pcall under the guard; GUARD_LEFT_BEHIND: the state is gone, see guard_abandon(). */
+int guard_call(struct guard_slot *s, lua_State *L, int n_args, int n_results, int on_error,
+               uint32_t budget_us);
 
 #endif

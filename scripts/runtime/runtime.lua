@@ -3,14 +3,20 @@ runtime: the trusted half of a generation. Checks that C and Lua mean the same b
 contract describes them, loads one strategy into the sandbox, and hands C the functions that it calls.
 
 Called once, by core/script/generation.c, with one table: cdef, sizes, call (pointer), entries, source, file, options,
-and the modules sandbox, lb, locate. Only this file knows ffi.
+previous, is_tables, api (C functions, for interpreted code), and the modules sandbox, lb, locate. Only this file
+knows ffi.
+
+Views come in two kinds with the same fields. Compiled code reads C's structs in place, through references that refuse
+every write; the compiler makes single loads of that. For an interpreter plain tables are six times as fast: C keeps
+them up to date (core/script/views.c).
 ]]
 
 local host = ...
 local ffi = require("ffi")
 
 local C, cast, to_string = ffi.C, ffi.cast, ffi.string
-local error, format, load, pairs, pcall, tostring, type = error, string.format, load, pairs, pcall, tostring, type
+local error, format, gsub, load, next, pairs, pcall, rawset, setmetatable, tostring, type =
+  error, string.format, string.gsub, load, next, pairs, pcall, rawset, setmetatable, tostring, type
 
 -- ---- the boundary --------------------------------------------------------------------------------------------
 
@@ -65,20 +71,17 @@ end
 
 -- ---- views ---------------------------------------------------------------------------------------------------
 
-local sandbox = host.sandbox
+local sandbox, api = host.sandbox, host.api
 local call = cast("struct lb_call *", host.call)
 local order = call.order
 local stats = cast("const struct lb_stats *", call.stats)
-local pool = cast("const struct lb_pool *", call.pool)[0]
-local req = cast("const struct lb_request_view *", call.view)[0]
-local outcome = cast("const struct lb_outcome *", call.outcome)[0]
+local pool, req, outcome
 
 local texts = { id = {}, address = {}, kind = {}, model = {}, tags = {} }
 local refs = {}
 for slot, entry in ipairs(host.entries) do
   for name, column in pairs(texts) do column[slot] = entry[name] end
   texts.tags[slot] = sandbox.readonly("tags", entry.tags)
-  refs[slot] = cast("const struct lb_provider *", call.providers)[slot - 1]
 end
 
 local IS_STAT = {}
@@ -126,6 +129,8 @@ end
 local function refuse_write(_, key)
   error(format("views are read-only: %s cannot be assigned", tostring(key)), 2)
 end
+
+-- ---- views as references --------------------------------------------------------------------------------------
 
 ffi.metatype("struct lb_provider", {
   __index = provider_field,
@@ -207,9 +212,79 @@ ffi.metatype("struct lb_outcome", {
   __tostring = function(self) return "outcome " .. tostring(CLASSES[self.class_id]) end,
 })
 
+local function make_references()
+  pool = cast("const struct lb_pool *", call.pool)[0]
+  req = cast("const struct lb_request_view *", call.view)[0]
+  outcome = cast("const struct lb_outcome *", call.outcome)[0]
+  for slot in ipairs(host.entries) do refs[slot] = cast("const struct lb_provider *", call.providers)[slot - 1] end
+end
+
+-- ---- views as tables -----------------------------------------------------------------------------------------
+
+-- Missing fields only: what is there can be overwritten, which harms nobody but the script, until refresh().
+local function table_view(index, show)
+  -- The name that references answer with.
+  local view = setmetatable({}, { __index = index, __newindex = refuse_write, __tostring = show, __metatable = "ffi" })
+  sandbox.protect(view)
+  return view
+end
+
+local function write_fixed_fields(p, slot)
+  for name, column in pairs(texts) do rawset(p, name, column[slot]) end
+  local c = call.providers[slot - 1]
+  rawset(p, "slot", slot)
+  rawset(p, "weight", c.weight)
+  rawset(p, "priority", c.priority)
+end
+
+local function refresh()
+  for slot, p in ipairs(refs) do write_fixed_fields(p, slot) end
+end
+
+local function make_tables()
+  local field = api.fields("provider", function(_, key)
+    unknown("a provider", key, texts, COMPUTED, IS_STAT, PROVIDER_DIRECT)
+  end, STATES, CLASSES, refs)
+  local function show(p) return "provider " .. tostring(p.id) end
+  pool = table_view(function(_, i)
+    if type(i) == "number" then return nil end
+    error("a pool is indexed by 1 to #pool, not by " .. tostring(i), 2)
+  end, function(self) return format("pool of %d", #self) end)
+  for slot in ipairs(host.entries) do
+    local p = table_view(field, show)
+    write_fixed_fields(p, slot)
+    rawset(p, "index", slot)
+    rawset(p, "in_flight", 0)
+    refs[slot] = p
+    rawset(pool, slot, p)
+  end
+  rawset(pool, "key", 0)
+  req = table_view(api.fields("request", function(_, key)
+    unknown("a request", key, REQUEST, REQUEST_METHODS, { attempt = true })
+  end, api.request_header, api.request_rand, api.request_hash), function(self) return "request " .. self.id end)
+  outcome = table_view(api.fields("outcome", function(_, key) unknown("an outcome", key, OUTCOME_DIRECT) end, CLASSES),
+                       function(self) return "outcome " .. tostring(self.class) end)
+end
+
+if host.is_tables then make_tables() else make_references() end
+
+-- ---- evidence ------------------------------------------------------------------------------------------------
+
+local EVIDENCE = { is_probe = true, ok = true, status = true, latency_ms = true, attempts = true, failures = true,
+                   reason = true }
+
+local EVIDENCE_META = {
+  __index = function(_, key)
+    if key == "reason" then return nil end
+    unknown("an evidence", key, EVIDENCE)
+  end,
+  __newindex = refuse_write,
+  __metatable = false,
+}
+
 -- ---- the script ----------------------------------------------------------------------------------------------
 
-local lb = host.lb.new({
+local lb = host.lb.new(api or {
   now_ms = function() return C.lb_abi_now_ms() end,
   random = function() return C.lb_abi_random() end,
   hash = function(text, seed) return C.lb_abi_hash(text, #text, seed) end,
@@ -315,19 +390,80 @@ local function read_options(text)
   return given
 end
 
+-- ---- what a generation leaves to the next ---------------------------------------------------------------------
+
+local EXPORT_BYTES, EXPORT_VALUES, EXPORT_DEPTH = 2 ^ 20, 30000, 32
+
+local function quote_bytes(text)
+  return '"' .. gsub(text, '[%c"\\\128-\255]', function(c) return format("\\%03d", c:byte()) end) .. '"'
+end
+
+-- Plain data as Lua text. The limits keep it loadable: a function of Lua has at most 65,536 constants.
+local function serialise(data)
+  local out, n, bytes, values = { "return " }, 1, 7, 0
+  local parents = {}
+  local function put(text)
+    n = n + 1
+    out[n] = text
+    bytes = bytes + #text
+    if bytes > EXPORT_BYTES then error("the exported data is larger than 1 MiB", 0) end
+  end
+  local function put_value(value, depth)
+    local kind = type(value)
+    values = values + 1
+    if values > EXPORT_VALUES then error(format("more than %d exported values", EXPORT_VALUES), 0) end
+    if kind == "string" then
+      put(quote_bytes(value))
+    elseif kind == "boolean" then
+      put(tostring(value))
+    elseif kind == "number" then
+      put(value ~= value and "0/0" or value == math.huge and "1/0" or value == -math.huge and "-1/0" or
+            format("%.17g", value))
+    elseif kind == "table" then
+      if parents[value] then error("the exported data contains itself", 0) end
+      if depth > EXPORT_DEPTH then error("the exported data is nested too deeply", 0) end
+      parents[value] = true
+      put("{")
+      for k, v in next, value do
+        if type(k) ~= "string" and type(k) ~= "number" then
+          error(format("a key of the exported data is a %s: numbers and texts are possible", type(k)), 0)
+        end
+        put("[")
+        put_value(k, depth)
+        put("]=")
+        put_value(v, depth + 1)
+        put(",")
+      end
+      put("}")
+      parents[value] = nil
+    else
+      error(format("the exported data holds a %s: numbers, texts, booleans and tables are possible", kind), 0)
+    end
+  end
+  put_value(data, 1)
+  return table.concat(out)
+end
+
+local function read_previous(text)
+  if not text then return nil end
+  local chunk = load(text, "=previous", "t", {})
+  return chunk and chunk()
+end
+
 -- ---- what C calls --------------------------------------------------------------------------------------------
 
 -- Made by functions, so that what they use are constants for the compiler.
 local function make_select(select, state)
+  local req, pool = req, pool
   return function() return select(state, req, pool) end
 end
 
 local function make_score(score, state, line)
-  local random = lb.random
+  local random, req, pool = lb.random, req, pool
   return function()
     local best, lowest, ties = nil, math.huge, 0
-    for i = 1, pool.n do
-      local s = score(state, req, refs[order[i - 1]])
+    for i = 1, #pool do
+      local s = score(state, req, pool[i])
       if s ~= nil then
         if type(s) ~= "number" then
           error(format("%s:%d: score must return a number or nil, not a %s", file, line, type(s)), 0)
@@ -345,11 +481,36 @@ local function make_score(score, state, line)
 end
 
 local function make_retry(retry, state)
+  local req, outcome = req, outcome
   return function() return retry(state, req, outcome) end
 end
 
 local function make_observe(observe, state)
+  local req, outcome = req, outcome
   return function(slot) observe(state, req, refs[slot], outcome) end
+end
+
+local function make_health(health, state)
+  return function(slot, is_probe, ok, status, latency_ms, attempts, failures)
+    return health(state, refs[slot], setmetatable({
+      is_probe = is_probe, ok = ok, status = status, latency_ms = latency_ms, attempts = attempts,
+      failures = failures, reason = call.reason.ptr ~= nil and to_string(call.reason.ptr, call.reason.len) or nil,
+    }, EVIDENCE_META))
+  end
+end
+
+local function make_tick(tick, state)
+  return function() tick(state, pool) end
+end
+
+local function make_export(export, state, line)
+  return function()
+    local data = export(state)
+    if data == nil then return nil end
+    local ok, text = pcall(serialise, data)
+    if not ok then error(format("%s:%d: %s", file, line, text), 0) end
+    return text
+  end
 end
 
 sandbox.guard_strings()
@@ -358,23 +519,37 @@ if not chunk then error(wrong, 0) end
 local strategy = chunk()
 check_strategy(strategy)
 local options = check_options(strategy.options or {}, read_options(host.options))
-local state
-if strategy.init then state = strategy.init(pool, options, nil) end
-if state == nil then state = {} end
 
-local function line_of(name)
-  local fn = strategy[name]
-  return fn and debug.getinfo(fn, "S").linedefined or 0
+local lines = {}
+for name in pairs(CALLBACKS) do
+  lines[name] = strategy[name] and debug.getinfo(strategy[name], "S").linedefined or 0
 end
 
+local state
+if strategy.init then state = strategy.init(pool, options, read_previous(host.previous)) end
+if state == nil then state = {} end
+
 local choose = strategy.select and "select" or "score"
-return {
-  name = strategy.name,
-  is_score = strategy.score ~= nil,
-  select = (strategy.select and make_select or make_score)(strategy[choose], state, line_of(choose)),
+lines.select = lines[choose]
+local callbacks = {
   retry = strategy.retry and make_retry(strategy.retry, state),
   observe = strategy.observe and make_observe(strategy.observe, state),
-  select_line = line_of(choose),
-  retry_line = line_of("retry"),
-  observe_line = line_of("observe"),
+  health = strategy.health and make_health(strategy.health, state),
+  tick = strategy.tick and make_tick(strategy.tick, state),
+  export = strategy.export and make_export(strategy.export, state, lines.export),
+  init = strategy.init,
+}
+-- An interpreter calls through a function of ours as slowly as through any other: C brings the arguments itself.
+local is_direct = host.is_tables and strategy.select ~= nil
+if is_direct then
+  callbacks.select = strategy.select
+elseif strategy.select then
+  callbacks.select = make_select(strategy.select, state)
+else
+  callbacks.select = make_score(strategy.score, state, lines.score)
+end
+
+return {
+  name = strategy.name, is_score = strategy.score ~= nil, is_direct = is_direct, callbacks = callbacks, lines = lines,
+  state = state, request = req, pool = pool, providers = refs, refresh = refresh, states = STATES, classes = CLASSES,
 }

@@ -30,6 +30,11 @@ local function readonly(what, contents)
   return proxy
 end
 
+local is_protected = setmetatable({}, { __mode = "k" })
+
+---A table whose fields the engine writes: functions that would write to it refuse.
+local function protect(t) is_protected[t] = true end
+
 -- ---- patterns ------------------------------------------------------------------------------------------------
 
 -- What a pattern costs at most: factors of the subject's length, factors of two.
@@ -126,7 +131,23 @@ local function check_elements(t, level)
   end
 end
 
-local safe_table = { insert = table.insert, maxn = table.maxn, remove = table.remove }
+local insert, remove = table.insert, table.remove
+
+local function check_write(t, level)
+  if is_protected[t] then error("views are read-only", level + 1) end
+end
+
+local safe_table = { maxn = table.maxn }
+
+function safe_table.insert(t, ...)
+  if t ~= nil then check_write(t, 2) end
+  return insert(t, ...)
+end
+
+function safe_table.remove(t, ...)
+  if t ~= nil then check_write(t, 2) end
+  return remove(t, ...)
+end
 
 function safe_table.concat(t, separator, from, to)
   check_elements(t, 2)
@@ -135,6 +156,7 @@ end
 
 function safe_table.sort(t, comparator)
   check_elements(t, 2)
+  if t ~= nil then check_write(t, 2) end
   return sort(t, comparator)
 end
 
@@ -157,7 +179,7 @@ local function safe_pairs(t)
 end
 
 local function safe_rawset(t, key, value)
-  if contents_of[t] then error("this table is read-only", 2) end
+  if contents_of[t] or is_protected[t] then error("this table is read-only", 2) end
   return rawset(t, key, value)
 end
 
@@ -211,4 +233,5 @@ local function guard_strings()
   meta.__metatable = false
 end
 
-return { environment = environment, guard_strings = guard_strings, readonly = readonly, rawget = rawget }
+return { environment = environment, guard_strings = guard_strings, protect = protect, readonly = readonly,
+         rawget = rawget }
