@@ -2,7 +2,7 @@
 std = "luajit"
 max_line_length = 120
 cache = false
-exclude_files = { "build", "**/node_modules" }
+exclude_files = { "build", "**/node_modules", "strategies/types" }
 
 -- What the sandbox of a strategy has, and nothing else (scripts/runtime/sandbox.lua).
 stds.strategy = {

@@ -37,7 +37,7 @@ local OUTCOME = {
   tokens_out = NAN, committed = false,
 }
 local EVIDENCE = {
-  is_probe = true, ok = true, status = 200, latency_ms = NAN, attempts = 1, failures = 0, reason = "",
+  is_probe = true, ok = true, status = 200, latency_ms = NAN, attempts = 1, failures = 0,
 }
 
 -- A table with the fields of `defaults`, where a field that nobody has is an error as in the program.
@@ -142,7 +142,11 @@ function Engine.outcome(_, given)
 end
 
 function Engine.evidence(_, given)
-  return record("evidence", EVIDENCE, given)
+  local evidence = record("evidence", EVIDENCE, given)
+  return setmetatable(evidence, { __index = function(_, name)
+    if name ~= "reason" then error("evidence has no field " .. tostring(name), 2) end
+    return nil
+  end })
 end
 
 local Strategy = {}
