@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "base/redact.h"
 #include "base/siphash.h"
-#include "wire/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -104,7 +103,7 @@ struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_
   generation_enter(x->generation);
   x->route = route;
   x->started_us = clock_mono_us();
-  x->max_tokens = NAN;
+  request_body_init(&x->facts);
   arena_init(&x->arena, &f->loop->arenas, EXCHANGE_ARENA_MAX);
   size_t body_max = route && !route->kind ? route->body_max : x->plan->settings.max_body_bytes;
   buf_init(&x->body, body_max);
@@ -234,113 +233,6 @@ bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
   return true;
 }
 
-enum { M_MODEL, M_MESSAGES, M_STREAM, M_STREAM_OPTIONS, M_MAX_TOKENS, M_MAX_COMPLETION, M_CACHE_KEY, M_N };
-
-static bool invalid(struct exchange *x, const char *code, const char *message) {
-  exchange_error(x, 400, "invalid_request_error", code, message);
-  return false;
-}
-
-static bool invalid_json(struct exchange *x, const struct json_fault *fault, int err) {
-  char text[200];
-  if (err == ERR_UNSUPPORTED) return invalid(x, "invalid_body", "Request body must be a JSON object");
-  unsigned line = 1, column = 1;
-  json_locate(&line, &column, buf_span(&x->body), fault->offset);
-  (void)snprintf(text, sizeof text, "Request body is not valid JSON: %s at line %u, column %u",
-                 fault->message, line, column);
-  return invalid(x, "invalid_json", text);
-}
-
-static bool take_model(struct exchange *x, const struct json_member *m) {
-  if (m->type != JSON_STRING) return invalid(x, "invalid_model", "model must be a string");
-  if (m->value.len > 6 * MODEL_NAME_MAX + 2)
-    return invalid(x, "invalid_model", "model is longer than 256 bytes");
-  char *name = arena_alloc(&x->arena, m->value.len);
-  size_t len = 0;
-  if (!name || json_unescape(name, m->value.len, &len, m->value))
-    return invalid(x, "invalid_model", "model is not a valid Unicode string");
-  if (len == 0) return invalid(x, "invalid_model", "model must not be empty");
-  if (len > MODEL_NAME_MAX) return invalid(x, "invalid_model", "model is longer than 256 bytes");
-  for (size_t i = 0; i < len; i++)
-    if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-      return invalid(x, "invalid_model", "model must not contain control characters");
-  x->model = span_make(name, len);
-  x->model_at = (size_t)(m->value.ptr - x->body.data);
-  x->model_len = m->value.len;
-  return true;
-}
-
-/* Where include_usage has to be written so that the provider need not rewrite the body itself. */
-static bool find_usage_splice(struct exchange *x, const struct json_member *m) {
-  static const struct span WHOLE = {"\"stream_options\":{\"include_usage\":true},", 40}; /* messages follow */
-  static const struct span OBJECT = {"{\"include_usage\":true}", 22};
-  static const struct span MEMBER = {"\"include_usage\":true", 20};
-  if (m->type == JSON_ABSENT) {
-    x->usage = (struct splice){x->object_open + 1, 0, WHOLE};
-    return true;
-  }
-  size_t at = (size_t)(m->value.ptr - x->body.data);
-  if (m->type == JSON_NULL) {
-    x->usage = (struct splice){at, m->value.len, OBJECT};
-    return true;
-  }
-  if (m->type != JSON_OBJECT) return invalid(x, "invalid_stream_options", "stream_options must be an object");
-  struct json_member usage = {.name = SPAN("include_usage")};
-  struct json_object object;
-  struct json_fault fault;
-  int err = json_scan_object(&usage, 1, &object, &fault, m->value);
-  REQUIRE(err == 0); /* it is part of what was scanned already */
-  if (usage.count == 0) {
-    char *text = arena_alloc(&x->arena, MEMBER.len + 1);
-    if (!text) return invalid(x, "invalid_stream_options", "the request is too large");
-    memcpy(text, MEMBER.ptr, MEMBER.len);
-    text[MEMBER.len] = ',';
-    x->usage =
-        (struct splice){at + object.open + 1, 0, span_make(text, MEMBER.len + (object.is_empty ? 0 : 1))};
-  }
-  return true;
-}
-
-static bool check_json(struct exchange *x) {
-  struct json_member m[M_N] = {
-      [M_MODEL] = {.name = SPAN("model")},
-      [M_MESSAGES] = {.name = SPAN("messages")},
-      [M_STREAM] = {.name = SPAN("stream")},
-      [M_STREAM_OPTIONS] = {.name = SPAN("stream_options")},
-      [M_MAX_TOKENS] = {.name = SPAN("max_tokens")},
-      [M_MAX_COMPLETION] = {.name = SPAN("max_completion_tokens")},
-      [M_CACHE_KEY] = {.name = SPAN("prompt_cache_key")},
-  };
-  struct json_object object;
-  struct json_fault fault = {0};
-  int err = json_scan_object(m, M_N, &object, &fault, buf_span(&x->body));
-  if (err) return invalid_json(x, &fault, err);
-  for (int i = M_MODEL; i <= M_STREAM_OPTIONS; i++) {
-    if (m[i].count < 2) continue;
-    char text[96];
-    (void)snprintf(text, sizeof text, "Request body has more than one member \"%.*s\"", SPAN_FMT(m[i].name));
-    return invalid(x, "repeated_member", text);
-  }
-  if (x->route->is_chat && (m[M_MESSAGES].type != JSON_ARRAY || m[M_MESSAGES].is_empty))
-    return invalid(x, "invalid_messages", "Missing or invalid messages in request body");
-  if (m[M_STREAM].count && m[M_STREAM].type != JSON_TRUE && m[M_STREAM].type != JSON_FALSE)
-    return invalid(x, "invalid_stream", "stream must be true or false");
-  x->is_stream = m[M_STREAM].type == JSON_TRUE;
-  x->object_open = object.open;
-  x->object_is_empty = object.is_empty;
-  if (m[M_MODEL].count && !take_model(x, &m[M_MODEL])) return false;
-  if (x->is_stream && x->route->is_chat && !find_usage_splice(x, &m[M_STREAM_OPTIONS])) return false;
-  const struct json_member *max =
-      m[M_MAX_COMPLETION].type == JSON_NUMBER ? &m[M_MAX_COMPLETION] : &m[M_MAX_TOKENS];
-  uint64_t n;
-  if (max->type == JSON_NUMBER && span_to_u64(max->value, (uint64_t)1 << 53, &n)) x->max_tokens = (double)n;
-  if (!x->session_key.len && m[M_CACHE_KEY].type == JSON_STRING && m[M_CACHE_KEY].value.len <= 1024) {
-    struct span raw = m[M_CACHE_KEY].value;
-    x->session_key = arena_copy(&x->arena, span_make(raw.ptr + 1, raw.len - 2));
-  }
-  return true;
-}
-
 /* ---- choice ---- */
 
 static struct lb_text text_of(struct span s) {
@@ -359,19 +251,19 @@ static void fill_request(struct exchange *x, struct lb_request *r) {
   *r = (struct lb_request){
       .id = text_of(x->reply.request_id),
       .kind = text_of(span_str(x->route->kind)),
-      .model = text_of(x->model),
+      .model = text_of(x->facts.model),
       .session_key = text_of(x->session_key),
       .client = text_of(span_str(x->peer)),
       .head = text_of(x->forward),
       .body_bytes = (double)x->body.len,
       .est_input_tokens = floor((double)x->body.len / 4),
-      .max_tokens = x->max_tokens,
+      .max_tokens = x->facts.max_tokens,
       .elapsed_ms = elapsed,
       .deadline_ms = left > 0 ? left : 0,
       .seed = hash53(x->reply.request_id),
       .prefix_hash = prefix ? hash53(span_make(x->body.data, prefix)) : 0,
       .attempt = x->n_attempts + 1,
-      .stream = x->is_stream,
+      .stream = x->facts.is_stream,
   };
 }
 
@@ -405,53 +297,12 @@ static uint32_t retry_after_s(const struct exchange *x) {
 
 static void nobody_available(struct exchange *x, const char *reason) {
   char text[256];
-  (void)snprintf(text, sizeof text, "No available provider%s%.*s%s%s", x->model.len ? " for model " : "",
-                 (int)(x->model.len < 100 ? x->model.len : 100), x->model.len ? x->model.ptr : "",
-                 reason[0] ? ": " : "", reason);
+  (void)snprintf(text, sizeof text, "No available provider%s%.*s%s%s",
+                 x->facts.model.len ? " for model " : "",
+                 (int)(x->facts.model.len < 100 ? x->facts.model.len : 100),
+                 x->facts.model.len ? x->facts.model.ptr : "", reason[0] ? ": " : "", reason);
   struct reply_extra extra = {.retry_after_s = retry_after_s(x)};
   answer_error(x, 503, NULL, "no_available_provider", span_str(text), &extra);
-}
-
-/* The body as the provider gets it: the client's bytes with at most three spans replaced. */
-static unsigned splice_body(struct exchange *x, const struct plan_entry *e,
-                            struct span out[UPSTREAM_SEGMENTS_MAX]) {
-  struct splice s[EXCHANGE_SPLICES_MAX];
-  unsigned n = 0;
-  struct span body = buf_span(&x->body);
-  if (e->model && x->route->is_json && !x->is_multipart) {
-    struct buf name;
-    buf_init(&name, 6 * MODEL_NAME_MAX + 64);
-    struct json_writer w;
-    json_begin(&w, &name);
-    if (x->model_len == 0) buf_put_str(&name, "\"model\":");
-    json_string(&w, span_str(e->model));
-    if (x->model_len == 0 && !x->object_is_empty) buf_put_str(&name, ",");
-    struct span text = arena_copy(&x->arena, buf_span(&name));
-    buf_release(&name);
-    if (x->model_len == 0)
-      s[n++] = (struct splice){x->object_open + 1, 0, text};
-    else if (!span_eq(text, span_make(body.ptr + x->model_at, x->model_len)))
-      s[n++] = (struct splice){x->model_at, x->model_len, text};
-  }
-  if (x->usage.text.len && e->provider->kind == PROVIDER_ONCHAIN) {
-    struct splice usage = x->usage;
-    if (n && usage.at < s[0].at) {
-      s[1] = s[0];
-      s[0] = usage;
-    } else {
-      s[n] = usage;
-    }
-    n++;
-  }
-  unsigned n_out = 0;
-  size_t at = 0;
-  for (unsigned i = 0; i < n; i++) {
-    if (s[i].at > at) out[n_out++] = span_make(body.ptr + at, s[i].at - at);
-    out[n_out++] = s[i].text;
-    at = s[i].at + s[i].len;
-  }
-  if (at < body.len) out[n_out++] = span_make(body.ptr + at, body.len - at);
-  return n_out;
 }
 
 static void try_provider(struct exchange *x, unsigned slot) {
@@ -460,8 +311,11 @@ static void try_provider(struct exchange *x, unsigned slot) {
   x->n_attempts++;
   x->state = EXCHANGE_TRYING;
   x->reply.provider = span_str(e->provider->id);
-  struct span segments[UPSTREAM_SEGMENTS_MAX];
-  unsigned n = splice_body(x, e, segments);
+  struct span segments[REQUEST_SEGMENTS_MAX];
+  bool is_read = x->route->is_json && !x->is_multipart;
+  unsigned n =
+      request_body_splice(&x->facts, segments, buf_span(&x->body), is_read ? span_str(e->model) : SPAN_NONE,
+                          e->provider->kind == PROVIDER_ONCHAIN, &x->arena);
   char line[160];
   int len = snprintf(line, sizeof line, "X-Request-Id: %.*s\r\n%s", SPAN_FMT(x->reply.request_id),
                      x->has_content_type ? "" : "Content-Type: application/json\r\n");
@@ -475,7 +329,7 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .extra_fields = arena_copy(&x->arena, span_make(line, (size_t)len)),
       .body = segments,
       .n_body = n,
-      .wants_done_marker = x->route->is_chat && x->is_stream,
+      .wants_done_marker = x->route->is_chat && x->facts.is_stream,
       .events = &EVENTS,
   };
   attempt_start(&x->attempt, &req);
@@ -670,8 +524,8 @@ static void file_session(struct exchange *x) {
   (void)snprintf(s.provider, sizeof s.provider, "%s", a->entry->provider->id);
   if (a->entry->model)
     (void)snprintf(s.model, sizeof s.model, "%s", a->entry->model);
-  else if (x->model.len)
-    (void)snprintf(s.model, sizeof s.model, "%.*s", SPAN_FMT(x->model));
+  else if (x->facts.model.len)
+    (void)snprintf(s.model, sizeof s.model, "%.*s", SPAN_FMT(x->facts.model));
   (void)snprintf(s.res_key, sizeof s.res_key, "%s", a->res_key);
   (void)snprintf(s.id, sizeof s.id, "%.*s", (int)a->answer.id_len, a->answer.id);
   s.created_wall_ms = clock_wall_ms();
@@ -759,10 +613,16 @@ static void on_deadline(struct wheel_timer *t) {
 }
 
 void exchange_balance(struct exchange *x) {
-  if (x->route->is_json && !x->is_multipart && !check_json(x)) return;
-  if (!plan_who_serves(x->plan, &x->serves, x->model)) {
+  struct request_fault fault;
+  bool is_read = x->route->is_json && !x->is_multipart;
+  if (is_read && !request_body_read(&x->facts, &fault, buf_span(&x->body), x->route->is_chat, &x->arena)) {
+    exchange_error(x, 400, "invalid_request_error", fault.code, fault.message);
+    return;
+  }
+  if (!x->session_key.len) x->session_key = x->facts.cache_key;
+  if (!plan_who_serves(x->plan, &x->serves, x->facts.model)) {
     char text[MODEL_NAME_MAX + 64];
-    (void)snprintf(text, sizeof text, "The model `%.*s` does not exist", SPAN_FMT(x->model));
+    (void)snprintf(text, sizeof text, "The model `%.*s` does not exist", SPAN_FMT(x->facts.model));
     exchange_error(x, 404, NULL, "model_not_found", text);
     return;
   }

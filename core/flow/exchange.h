@@ -16,9 +16,9 @@
 #include "flow/attempt.h"
 #include "flow/reply.h"
 #include "script/decide.h"
+#include "wire/request_body.h"
 
-#define EXCHANGE_ARENA_MAX   (192u * 1024)
-#define EXCHANGE_SPLICES_MAX 3
+#define EXCHANGE_ARENA_MAX (192u * 1024)
 
 struct exchange;
 
@@ -46,12 +46,6 @@ enum exchange_state {
   EXCHANGE_WAITING_FOR_CONTROL
 };
 
-/* A change of the body on its way up: `len` bytes at `at` are replaced. */
-struct splice {
-  size_t at, len;
-  struct span text;
-};
-
 struct exchange {
   struct list node;
   uint64_t id;
@@ -71,14 +65,7 @@ struct exchange {
   size_t counted_bytes; /* of body, in shared.buffered_bytes */
   struct span forward;  /* the client's allow-listed fields, as lines */
   struct span session_key;
-  /* Found in the body: */
-  struct span model;          /* unescaped; empty: none */
-  size_t model_at, model_len; /* its raw value; len 0: none */
-  size_t object_open;
-  bool object_is_empty, is_stream;
-  struct splice
-      usage; /* stream_options.include_usage, for providers that would add it; text empty: nothing to do */
-  double max_tokens;
+  struct request_body facts; /* found in the body */
 
   uint64_t started_us;
   uint64_t budget_wait_until_ms;
