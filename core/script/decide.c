@@ -190,8 +190,8 @@ static const char *take_result(struct decision *out, lua_State *L, int at, const
   }
 }
 
-static bool ask_script(struct generation *g, struct decision *out, const struct lb_request *req,
-                       const uint16_t *candidates, unsigned n) {
+bool decide_ask(struct generation *g, struct decision *out, const struct lb_request *req,
+                const uint16_t *candidates, unsigned n) {
   lua_State *L = g->L;
   open_call(g, req);
   fill_pool(g, candidates, n);
@@ -219,7 +219,7 @@ void decide_select(struct generation *g, struct decision *out, const struct lb_r
   out->n = 0;
   out->is_plan = out->is_fallback = false;
   out->reason[0] = '\0';
-  if (LIKELY(!is_out(g) && ask_script(g, out, req, candidates, n))) return;
+  if (LIKELY(!is_out(g) && decide_ask(g, out, req, candidates, n))) return;
   out->n = 1;
   out->slots[0] = (uint16_t)decide_builtin(g->plan, candidates, n, rng);
   out->is_plan = false;

@@ -129,6 +129,11 @@ void generation_note_fault(struct generation *g, enum callback which, enum scrip
 /* Its compiled code was left behind: nothing touches the state any more. */
 void generation_die(struct generation *g, enum callback which);
 
+struct decision;
+/* What decide_select() asks the script, also with n 0. False when it failed, which is then noted. */
+bool decide_ask(struct generation *g, struct decision *out, const struct lb_request *req,
+                const uint16_t *candidates, unsigned n);
+
 /* ---- views.c: views as tables ---- */
 
 /* Pushes a table of functions for the runtime: those of lb.*, and what stands behind the views' fields. */
