@@ -78,6 +78,11 @@ static void note_failure(struct generation *g, enum callback which, int status) 
     (void)lua_gc(L, LUA_GCCOLLECT, 0);
     return;
   }
+  if (status == 0) {
+    /* A pcall in its last expression has swallowed the error. */
+    generation_note_fault(g, which, FAULT_TIMEOUT, "the script takes too long and was stopped");
+    return;
+  }
   const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error without a text";
   generation_note_fault(g, which, g->slot->has_fired ? FAULT_TIMEOUT : FAULT_THROW, text);
 }
@@ -90,7 +95,7 @@ static bool enter(struct generation *g, enum callback which, int n_args, int n_r
   __atomic_store_n(&s->calls, s->calls + 1, __ATOMIC_RELAXED);
   int status = guard_call(g->slot, g->L, n_args, n_results, STACK_ON_ERROR, budget_us);
   if (UNLIKELY(is_timed)) note_time(s, start_ns);
-  if (LIKELY(status == 0)) return true;
+  if (LIKELY(status == 0 && !g->slot->has_fired)) return true;
   note_failure(g, which, status);
   return false;
 }

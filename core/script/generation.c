@@ -83,7 +83,7 @@ static bool is_too_much(struct generation *g, enum callback which) {
   uint64_t call = g->stats.callbacks[which].calls, decisions = g->stats.callbacks[CALLBACK_SELECT].calls;
   g->in_row[which] = call == g->last_fault_at[which] + 1 ? g->in_row[which] + 1 : 1;
   g->last_fault_at[which] = call;
-  if (decisions - g->window_start >= BENCH_WINDOW) {
+  if (decisions - g->window_start > BENCH_WINDOW) {
     g->window_start = decisions;
     g->window_faults = 0;
   }
