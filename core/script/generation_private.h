@@ -13,7 +13,7 @@
 #define GENERATION_MEMORY_MAX ((size_t)64 << 20)
 #define MEMORY_TEXT           "the script needs more than 64 MiB of memory"
 /* Processor time of a load with init, and of an export. */
-#define LOAD_BUDGET_US   500000
+#define LOAD_BUDGET_US   50000
 #define EXPORT_BUDGET_US 50000
 
 /*
