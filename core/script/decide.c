@@ -95,7 +95,7 @@ static bool enter(struct generation *g, enum callback which, int n_args, int n_r
   __atomic_store_n(&s->calls, s->calls + 1, __ATOMIC_RELAXED);
   int status = guard_call(g->slot, g->L, n_args, n_results, STACK_ON_ERROR, budget_us);
   if (UNLIKELY(is_timed)) note_time(s, start_ns);
-  if (LIKELY(status == 0 && !g->slot->has_fired)) return true;
+  if (LIKELY(status == 0 && !__atomic_load_n(&g->slot->has_fired, __ATOMIC_RELAXED))) return true;
   note_failure(g, which, status);
   return false;
 }

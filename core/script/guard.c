@@ -45,7 +45,8 @@
 /* Between two looks: while calls come, while one is suspect, and when nothing happens. */
 #define PAUSE_BUSY_US    2000
 #define PAUSE_SUSPECT_US 500
-#define PAUSE_IDLE_US    10000
+#define PAUSE_IDLE_US    5000
+#define ARM_AGAIN_US     5000
 #define RANGES_MAX       512
 
 static struct {
@@ -83,18 +84,26 @@ static struct guard_slot *slot_of(lua_State *L) {
 
 static void on_instruction(lua_State *L, lua_Debug *ar) {
   struct guard_slot *s = slot_of(L);
-  if (!s || __atomic_load_n(&s->armed_seq, __ATOMIC_RELAXED) != s->seq) {
+  if (__atomic_load_n(&s->armed_seq, __ATOMIC_RELAXED) != s->seq) {
     /* Set for a call that had just ended. */
-    (void)lua_sethook(L, NULL, 0, 0);
+    guard_disarm(s);
     return;
   }
-  s->has_fired = true;
+  __atomic_store_n(&s->has_fired, true, __ATOMIC_RELAXED);
   (void)lua_getinfo(L, "Sl", ar);
   lua_pushfstring(L, "%s:%d: the script takes too long and was stopped", ar->short_src, ar->currentline);
   (void)lua_error(L);
 }
 
-static void arm_locked(struct guard_slot *s, uint32_t seq) {
+/*
+ * Lua notes in one word, without atomics, which hooks are set and whether one runs: setting one from here while one
+ * runs could leave that note behind for ever, and no hook would fire again. So it is set once, and again only when
+ * nothing has come of it for long.
+ */
+static void arm_locked(struct guard_slot *s, uint32_t seq, uint64_t spent_us) {
+  if (s->armed_seq == seq && spent_us < s->arm_again_us) return;
+  if (__atomic_load_n(&s->has_fired, __ATOMIC_RELAXED)) return;
+  s->arm_again_us = spent_us + ARM_AGAIN_US;
   __atomic_store_n(&s->armed_seq, seq, __ATOMIC_RELAXED);
   (void)lua_sethook(s->L, on_instruction, LUA_MASKCOUNT, 1);
 }
@@ -191,7 +200,7 @@ static long watch_locked(struct guard_slot *s) {
     return PAUSE_SUSPECT_US;
   }
   uint64_t spent_us = (cpu - s->seen_cpu_ns) / 1000;
-  if (spent_us >= __atomic_load_n(&s->budget_us, __ATOMIC_RELAXED)) arm_locked(s, seq);
+  if (spent_us >= __atomic_load_n(&s->budget_us, __ATOMIC_RELAXED)) arm_locked(s, seq, spent_us);
   if (spent_us >= GUARD_JUMP_MS * 1000 && s->is_compiled) signal_locked(s, seq);
   if (spent_us >= GUARD_ABORT_MS * 1000) {
     log_error("a worker is stuck in the script %s and cannot be freed: the process ends", s->name);

@@ -60,6 +60,7 @@ struct guard_slot {
   struct list node;
   uint32_t seen_seq;
   uint64_t seen_cpu_ns;
+  uint64_t arm_again_us;
 };
 
 /* `name` and L stay valid until guard_leave_slot(); bound to the calling thread. */
@@ -72,7 +73,7 @@ void guard_abandon(struct guard_slot *s);
 void guard_disarm(struct guard_slot *s);
 
 static inline void guard_enter(struct guard_slot *s, uint32_t budget_us) {
-  s->has_fired = false;
+  __atomic_store_n(&s->has_fired, false, __ATOMIC_RELAXED);
   __atomic_store_n(&s->budget_us, budget_us, __ATOMIC_RELAXED);
   __atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELEASE);
 }

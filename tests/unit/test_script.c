@@ -739,10 +739,10 @@ static void nothing_leads_out_of_the_sandbox(void) {
 }
 
 static void counters_are_bounded(void) {
-  CHECK_OPEN(open_script(
-      "return { abi = 1, select = function()\n"
-      "  for i = 1, 2000 do local ok = pcall(lb.counter, 'many' .. i) if not ok then return 2 end end\n"
-      "  return 1 end }"));
+  CHECK_OPEN(open_script("return { abi = 1, select = function(s) return s.full end, init = function()\n"
+                         "  for i = 1, 2000 do local ok = pcall(lb.counter, 'many' .. i) if not ok then "
+                         "return { full = 2 } end end\n"
+                         "  return { full = 1 } end }"));
   CHECK_INT(choose(3), 1);
 }
 
