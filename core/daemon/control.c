@@ -369,8 +369,9 @@ int control_check_strategy(const char *file) {
   struct registry *registry = registry_new();
   struct settings_report report;
   settings_report_init(&report);
-  /* One made-up provider, so that the configuration around the strategy is complete. */
-  static const char *const providers[] = {"http://127.0.0.1:9/v1"};
+  /* Made-up providers, so that the configuration around the strategy is complete. */
+  static const char *const providers[] = {"http://127.0.0.1:7/v1", "http://127.0.0.1:8/v1",
+                                          "http://127.0.0.1:9/v1"};
   struct options o = {.overrides = {.port = -1,
                                     .max_retries = -1,
                                     .health_interval_ms = -1,
@@ -378,7 +379,7 @@ int control_check_strategy(const char *file) {
                                     .workers = -1,
                                     .strategy = file,
                                     .providers = providers,
-                                    .n_providers = 1}};
+                                    .n_providers = ARRAY_LEN(providers)}};
   struct plan *plan = reload_load_plan(&report, &o, SPAN_NONE, registry);
   print_lines(stderr, "", buf_span(&report.problems));
   int code = plan ? 0 : 1;

@@ -198,9 +198,21 @@ static void tell(struct trial *t, const char *finding, const char *format, ...) 
   buf_putf(t->report, "%s (%s)\n", finding, input);
 }
 
-static uint64_t faults(const struct trial *t, enum callback which, bool only_fatal) {
+static uint64_t faults(const struct trial *t, enum callback which) {
   const uint64_t *n = t->g->stats.callbacks[which].faults;
-  return n[FAULT_TIMEOUT] + n[FAULT_MEMORY] + (only_fatal ? 0 : n[FAULT_THROW] + n[FAULT_INVALID]);
+  return n[FAULT_TIMEOUT] + n[FAULT_MEMORY] + n[FAULT_THROW] + n[FAULT_INVALID];
+}
+
+/*
+ * What counts against a choice among n. Nobody asks for one among none, so there it only has to end. And one that picks
+ * by a fixed number may miss when few are left: the engine's own choice stands in then, which is no reason to refuse it.
+ */
+static uint64_t select_faults(const struct trial *t, unsigned n) {
+  const uint64_t *f = t->g->stats.callbacks[CALLBACK_SELECT].faults;
+  uint64_t count = f[FAULT_TIMEOUT] + f[FAULT_MEMORY];
+  if (n > 0) count += f[FAULT_THROW];
+  if (n == t->plan->n_entries) count += f[FAULT_INVALID];
+  return count;
 }
 
 static bool is_over(const struct trial *t) {
@@ -224,10 +236,9 @@ static void tell_last(struct trial *t, const char *input) {
 
 static void try_select(struct trial *t, unsigned n) {
   struct decision d = {0};
-  /* Nobody asks for a choice among none, so its errors do not matter as long as they end. */
-  uint64_t before = faults(t, CALLBACK_SELECT, n == 0);
+  uint64_t before = select_faults(t, n);
   (void)decide_ask(t->g, &d, &t->request, t->all, n);
-  if (faults(t, CALLBACK_SELECT, n == 0) == before) {
+  if (select_faults(t, n) == before) {
     go_on(t);
     return;
   }
@@ -242,12 +253,12 @@ static void try_outcome(struct trial *t, const struct outcome *o) {
   uint32_t delay_ms;
   for (unsigned i = 0; i < 2; i++) {
     unsigned slot = i ? t->plan->n_entries - 1 : 0;
-    uint64_t before = faults(t, CALLBACK_RETRY, false);
+    uint64_t before = faults(t, CALLBACK_RETRY);
     if (o->class != OUTCOME_OK) (void)decide_retry(t->g, &delay_ms, &t->request, slot, o);
-    if (faults(t, CALLBACK_RETRY, false) != before) tell_last(t, input);
-    before = faults(t, CALLBACK_OBSERVE, false);
+    if (faults(t, CALLBACK_RETRY) != before) tell_last(t, input);
+    before = faults(t, CALLBACK_OBSERVE);
     decide_observe(t->g, &t->request, slot, o);
-    if (faults(t, CALLBACK_OBSERVE, false) != before) tell_last(t, input);
+    if (faults(t, CALLBACK_OBSERVE) != before) tell_last(t, input);
   }
 }
 
@@ -285,12 +296,12 @@ static void try_health(struct trial *t) {
   };
   char reason[DECIDE_REASON_MAX];
   for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-    uint64_t before = faults(t, CALLBACK_HEALTH, false);
+    uint64_t before = faults(t, CALLBACK_HEALTH);
     (void)decide_health(t->g, reason, (unsigned)i % t->plan->n_entries, &all[i]);
     char input[128];
     (void)snprintf(input, sizeof input, "%s, %u of %u failed, %s", all[i].is_probe ? "a probe" : "a window",
                    all[i].failures, all[i].attempts, t->look);
-    if (faults(t, CALLBACK_HEALTH, false) != before) tell_last(t, input);
+    if (faults(t, CALLBACK_HEALTH) != before) tell_last(t, input);
   }
 }
 
@@ -305,18 +316,18 @@ static void try_look(struct trial *t, const struct look *look) {
     try_outcomes(t);
   }
   try_health(t);
-  uint64_t before = faults(t, CALLBACK_TICK, false);
+  uint64_t before = faults(t, CALLBACK_TICK);
   decide_tick(t->g);
-  if (faults(t, CALLBACK_TICK, false) != before) tell_last(t, look->name);
+  if (faults(t, CALLBACK_TICK) != before) tell_last(t, look->name);
 }
 
 /* What it exports must suit its own init. */
 static void try_handover(struct trial *t) {
   struct buf data;
   buf_init(&data, SCRIPT_EXPORT_MAX + 1);
-  uint64_t before = faults(t, CALLBACK_EXPORT, false);
+  uint64_t before = faults(t, CALLBACK_EXPORT);
   bool has_data = generation_export(t->g, &data);
-  if (faults(t, CALLBACK_EXPORT, false) != before) tell_last(t, t->look);
+  if (faults(t, CALLBACK_EXPORT) != before) tell_last(t, t->look);
   if (has_data) {
     char err[SCRIPT_ERROR_MAX];
     struct generation *next = generation_new_as(t->plan, 0, buf_cstr(&data), t->g->mode, true, err);
