@@ -13,7 +13,7 @@
 ---@field score? fun(state: any, req: lb.Request, provider: lb.Provider): number? instead of select; the lowest wins
 ---@field retry? fun(state: any, req: lb.Request, outcome: lb.Outcome): lb.Retry?, number? after a failed attempt
 ---@field observe? fun(state: any, req: lb.Request, provider: lb.Provider, outcome: lb.Outcome) once per attempt
----@field health? fun(state: any, provider: lb.Provider, evidence: lb.Evidence): lb.Health?, string? after a probe or window
+---@field health? fun(state: any, provider: lb.Provider, evidence: lb.Evidence): lb.Health?, string? after a check, or a second with attempts
 ---@field tick? fun(state: any, pool: lb.Pool) every second
 ---@field export? fun(state: any): any plain data for the next generation's init
 
@@ -56,7 +56,7 @@
 ---@field address string "" for a direct endpoint
 ---@field kind "direct"|"onchain"
 ---@field model string what it is asked for; "" when the client's name is passed on
----@field tags table<string, string|true> as configured
+---@field tags table<string, string> as configured; numbers and booleans as text
 ---@field weight number configured, 0 and up; default 1
 ---@field priority number configured, lower is preferred; default 50
 ---@field in_flight integer attempts running now, all workers
@@ -130,11 +130,11 @@ function Request:hash(text) end
 ---@field committed boolean bytes have reached the client
 
 ---@class lb.Evidence
----@field is_probe boolean a health check; otherwise a window of attempts
----@field ok boolean the check passed; for a window: none of its attempts failed
----@field status integer HTTP status of the check or of the last attempt; 0 when no answer came
----@field latency_ms number ms, of the check, or the mean of the successes; NaN when nothing was measured
----@field attempts integer in the window; 1 for a check
+---@field is_probe boolean a health check; otherwise the attempts of one second
+---@field ok boolean the check passed; for a second: none of its attempts failed
+---@field status integer HTTP status of the check; 0 when no answer came, and for a second of attempts
+---@field latency_ms number ms, of the check; for a second the provider's latency_ms; NaN when nothing was measured
+---@field attempts integer in that second; 1 for a check
 ---@field failures integer of these
 ---@field reason string? why it failed
 
@@ -314,7 +314,7 @@ function lb.filter.not_throttled(pool, rate) end
 ---Those with the tag, or with that value of it.
 ---@param pool lb.Candidates
 ---@param name string
----@param value? string|true
+---@param value? string
 ---@return lb.Provider[]
 function lb.filter.tag(pool, name, value) end
 

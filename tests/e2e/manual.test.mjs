@@ -15,7 +15,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { BINARY, runMoongate, temporaryFolder, within } from './harness.mjs';
+import { BINARY, chat, runMoongate, setup, temporaryFolder, within } from './harness.mjs';
 
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const MANUAL = readFileSync(path.join(ROOT, 'strategies/README.md'), 'utf8');
@@ -143,30 +143,39 @@ test('every field of the annotations exists in the program, and no other', async
   assert.match(bad.stdout + bad.stderr, /reads\.lua:\d+: .*a provider has no field latency/);
 });
 
+// A dry run has a store of its own; so this one serves.
 test('lb.shared in the program: kinds, bounds and sums', async (t) => {
   const file = path.join(temporaryFolder(t), 'shared.lua');
   writeFileSync(file, `
 local shared = lb.shared
+local function try()
+  assert(shared.get("a") == nil)
+  assert(shared.set("a", "x\\0y") and shared.get("a") == "x\\0y")
+  assert(shared.set("a", false) and shared.get("a") == false)
+  assert(shared.set("a", -1.5) and shared.incr("a", 2) == 0.5 and shared.incr("n") == 1)
+  assert(not pcall(shared.set, "a", ("v"):rep(1025)) and not pcall(shared.get, ("k"):rep(65)))
+  assert(shared.set("t", "text") and not pcall(shared.incr, "t"))
+  for _, key in ipairs({ "a", "n", "t" }) do
+    shared.delete(key)
+    assert(shared.get(key) == nil)
+  end
+  for i = 1, 1024 do assert(shared.set("k" .. i, i)) end
+  assert(not shared.set("one more", 1) and shared.incr("one more") == nil)
+  for i = 1, 1024 do shared.delete("k" .. i) end
+end
 return {
   abi = 1,
-  init = function()
-    assert(shared.get("a") == nil)
-    assert(shared.set("a", "x\\0y") and shared.get("a") == "x\\0y")
-    assert(shared.set("a", false) and shared.get("a") == false)
-    assert(shared.set("a", -1.5) and shared.incr("a", 2) == 0.5 and shared.incr("n") == 1)
-    assert(not pcall(shared.set, "a", ("v"):rep(1025)) and not pcall(shared.get, ("k"):rep(65)))
-    assert(shared.set("t", "text") and not pcall(shared.incr, "t"))
-    for _, key in ipairs({ "a", "n", "t" }) do
-      shared.delete(key)
-      assert(shared.get(key) == nil)
-    end
-    for i = 1, 1024 do assert(shared.set("k" .. i, i)) end
-    assert(not shared.set("one more", 1) and shared.incr("one more") == nil)
-    for i = 1, 1024 do shared.delete("k" .. i) end
+  select = function(_, _, pool)
+    local ok, wrong = pcall(try)
+    if not ok then return nil, wrong end
+    return lb.pick.rendezvous(pool, "key")
   end,
-  select = function(_, _, pool) return lb.pick.rendezvous(pool, "key") end,
 }
 `);
-  const r = await runMoongate(['strategy', 'check', file]);
-  assert.equal(r.code, 0, r.stdout + r.stderr);
+  for (const guard of ['strict', 'fast']) {
+    const { moon } = await setup(t, { strategy: file, guard, callBudget: 100 });
+    const r = await chat(moon);
+    assert.equal(r.status, 200, `${guard}: ${r.text()}`);
+    assert.equal(moon.countLogged(/shared\.lua:\d+/), 0, moon.stderr);
+  }
 });
