@@ -114,14 +114,13 @@ static bool is_out(struct generation *g) {
 /* ---- select ---- */
 
 static void fill_references(struct generation *g, const uint16_t *candidates, unsigned n) {
-  const struct plan_entry *entries = g->plan->entries;
   struct lb_provider *providers = g->call.providers;
   uint32_t key = n;
   for (unsigned i = 0; i < n; i++) {
     unsigned slot = candidates[i];
     struct lb_provider *p = &providers[slot];
     p->index = i + 1;
-    p->in_flight = __atomic_load_n(&entries[slot].provider->in_flight, __ATOMIC_RELAXED);
+    p->in_flight = __atomic_load_n(g->loads[slot], __ATOMIC_RELAXED);
     g->call.order[i] = (uint16_t)p->slot;
     key = (key ^ p->slot) * 0x9e3779b1u;
   }
@@ -244,7 +243,7 @@ static void fill_provider(struct generation *g, unsigned slot) {
     return;
   }
   struct lb_provider *p = &g->call.providers[slot];
-  p->in_flight = __atomic_load_n(&g->plan->entries[slot].provider->in_flight, __ATOMIC_RELAXED);
+  p->in_flight = __atomic_load_n(g->loads[slot], __ATOMIC_RELAXED);
 }
 
 static void fill_outcome(struct generation *g, const struct outcome *o) {

@@ -37,10 +37,16 @@ const char *generation_after_place(const char *text) {
   return NULL;
 }
 
+/* Thrown by the engine's own Lua, which is seldom where the mistake is. */
+static bool is_of_engine(const char *text) {
+  return strncmp(text, "lb:", 3) == 0 || strncmp(text, "runtime:", 8) == 0 ||
+         strncmp(text, "sandbox:", 8) == 0;
+}
+
 /* Message handler: whatever was thrown becomes a text that names a line of the script. */
 static int on_error(lua_State *L) {
   const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
-  if (text && generation_after_place(text)) return 1;
+  if (text && generation_after_place(text) && !is_of_engine(text)) return 1;
   if (!text) text = lua_pushfstring(L, "the script threw a %s value", luaL_typename(L, 1));
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
@@ -324,6 +330,7 @@ static void make_views(struct generation *g) {
   g->call.request = &REQUEST_NONE;
   g->call.providers = x_calloc(n, sizeof *g->call.providers);
   g->call.stats = x_calloc(n, sizeof *g->call.stats);
+  g->loads = x_calloc(n, sizeof *g->loads);
   g->written = x_malloc(n * sizeof *g->written);
   /* Like no value that is ever written. */
   memset(g->written, 0xff, n * sizeof *g->written);
@@ -333,6 +340,7 @@ static void make_views(struct generation *g) {
   for (unsigned i = 0; i < plan->n_entries; i++) {
     struct lb_provider *p = &g->call.providers[i];
     struct lb_stats *s = &g->call.stats[i];
+    g->loads[i] = &plan->entries[i].provider->in_flight;
     /* At init the pool holds everyone. */
     p->index = p->slot = i + 1;
     p->weight = plan->entries[i].weight;
@@ -402,6 +410,7 @@ void generation_free(struct generation *g) {
   free(g->call.providers);
   free(g->call.stats);
   free(g->written);
+  free(g->loads);
   free(g->name);
   free(g->file);
   plan_unref(&g->plan);

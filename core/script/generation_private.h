@@ -14,7 +14,7 @@
 #define MEMORY_TEXT           "the script needs more than 64 MiB of memory"
 /* Processor time of a load with init, and of an export. */
 #define LOAD_BUDGET_US   50000
-#define EXPORT_BUDGET_US 50000
+#define EXPORT_BUDGET_US      (GUARD_PATIENCE * 50000)
 
 /*
  * TABLES: interpreted, views are tables of which only what changed is written. FFI: compiled, views are references.
@@ -86,6 +86,7 @@ struct generation {
   unsigned users;
 
   struct lb_call call;
+  const uint32_t **loads; /* by slot: where in_flight is counted */
 
   /* Views as tables: what the script's tables say now. */
   uint32_t wanted; /* bits of enum stat: fields that the script has asked for, kept up to date from then on */

@@ -23,18 +23,10 @@
 #include <stdlib.h>
 #include <sys/ucontext.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#  define IS_SANITIZED 1
-#elif defined(__has_feature)
-#  if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#    define IS_SANITIZED 1
-#  endif
-#endif
-
-#if !defined(IS_SANITIZED) && defined(__x86_64__)
+#if !defined(GUARD_IS_SANITIZED) && defined(__x86_64__)
 #  define CAN_JUMP       1
 #  define PC_OF(context) ((uintptr_t)(context)->uc_mcontext.gregs[REG_RIP])
-#elif !defined(IS_SANITIZED) && defined(__aarch64__)
+#elif !defined(GUARD_IS_SANITIZED) && defined(__aarch64__)
 #  define CAN_JUMP       1
 #  define PC_OF(context) ((uintptr_t)(context)->uc_mcontext.pc)
 #else
@@ -90,7 +82,13 @@ static void on_instruction(lua_State *L, lua_Debug *ar) {
     return;
   }
   __atomic_store_n(&s->has_fired, true, __ATOMIC_RELAXED);
-  (void)lua_getinfo(L, "Sl", ar);
+  /* Inside the engine's own Lua it is the line of the script that called it. */
+  lua_Debug at;
+  for (int level = 0; lua_getstack(L, level, &at); level++) {
+    (void)lua_getinfo(L, "Sl", &at);
+    if (at.source[0] == '@' || level == 0) *ar = at;
+    if (at.source[0] == '@') break;
+  }
   lua_pushfstring(L, "%s:%d: the script takes too long and was stopped", ar->short_src, ar->currentline);
   (void)lua_error(L);
 }

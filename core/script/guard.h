@@ -23,6 +23,20 @@
 #define GUARD_JUMP_MS  250
 #define GUARD_ABORT_MS 5000
 
+/* Sanitized builds take longer for the same work. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define GUARD_IS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define GUARD_IS_SANITIZED 1
+#endif
+#endif
+#ifdef GUARD_IS_SANITIZED
+#define GUARD_PATIENCE 10
+#else
+#define GUARD_PATIENCE 1
+#endif
+
 /* Starts the watching thread; more than once does no harm. The first slot starts it, too. */
 void guard_start(void);
 /* Ends it; no slot may be in use. */

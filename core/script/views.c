@@ -85,7 +85,7 @@ static void write_number(lua_State *L, int key, double value) {
 static void show(struct generation *g, unsigned slot, unsigned index) {
   lua_State *L = g->L;
   struct lb_provider *p = &g->call.providers[slot];
-  uint32_t in_flight = __atomic_load_n(&g->plan->entries[slot].provider->in_flight, __ATOMIC_RELAXED);
+  uint32_t in_flight = __atomic_load_n(g->loads[slot], __ATOMIC_RELAXED);
   bool same_index = p->index == index, same_load = p->in_flight == in_flight;
   if (LIKELY(same_index && same_load && !g->wanted)) return;
   lua_rawgeti(L, STACK_PROVIDERS, (int)slot + 1);

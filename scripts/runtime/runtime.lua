@@ -220,20 +220,24 @@ end
 
 -- ---- views as tables -----------------------------------------------------------------------------------------
 
+local new_table = require("table.new")
+local NO_ROOM = { list = 0, fields = 0 }
+
 -- Missing fields only: what is there can be overwritten, which harms nobody but the script, until refresh().
-local function table_view(index, show)
+-- Room for all fields from the start, and those that are read most put in first: they are found at the first look.
+local function table_view(room, index, show)
   -- The name that references answer with.
-  local view = setmetatable({}, { __index = index, __newindex = refuse_write, __tostring = show, __metatable = "ffi" })
+  local view = setmetatable(new_table(room.list, room.fields), { __index = index, __newindex = refuse_write, __tostring = show, __metatable = "ffi" })
   sandbox.protect(view)
   return view
 end
 
 local function write_fixed_fields(p, slot)
-  for name, column in pairs(texts) do rawset(p, name, column[slot]) end
   local c = call.providers[slot - 1]
-  rawset(p, "slot", slot)
   rawset(p, "weight", c.weight)
   rawset(p, "priority", c.priority)
+  rawset(p, "slot", slot)
+  for name, column in pairs(texts) do rawset(p, name, column[slot]) end
 end
 
 local function refresh()
@@ -245,23 +249,24 @@ local function make_tables()
     unknown("a provider", key, texts, COMPUTED, IS_STAT, PROVIDER_DIRECT)
   end, STATES, CLASSES, refs)
   local function show(p) return "provider " .. tostring(p.id) end
-  pool = table_view(function(_, i)
+  local n = #host.entries
+  pool = table_view({ list = n + 1, fields = 2 }, function(_, i)
     if type(i) == "number" then return nil end
     error("a pool is indexed by 1 to #pool, not by " .. tostring(i), 2)
   end, function(self) return format("pool of %d", #self) end)
   for slot in ipairs(host.entries) do
-    local p = table_view(field, show)
-    write_fixed_fields(p, slot)
-    rawset(p, "index", slot)
+    local p = table_view({ list = 0, fields = 32 }, field, show)
     rawset(p, "in_flight", 0)
+    rawset(p, "index", slot)
+    write_fixed_fields(p, slot)
     refs[slot] = p
     rawset(pool, slot, p)
   end
   rawset(pool, "key", 0)
-  req = table_view(api.fields("request", function(_, key)
+  req = table_view(NO_ROOM, api.fields("request", function(_, key)
     unknown("a request", key, REQUEST, REQUEST_METHODS, { attempt = true })
   end, api.request_header, api.request_rand, api.request_hash), function(self) return "request " .. self.id end)
-  outcome = table_view(api.fields("outcome", function(_, key) unknown("an outcome", key, OUTCOME_DIRECT) end, CLASSES),
+  outcome = table_view(NO_ROOM, api.fields("outcome", function(_, key) unknown("an outcome", key, OUTCOME_DIRECT) end, CLASSES),
                        function(self) return "outcome " .. tostring(self.class) end)
 end
 
