@@ -2,6 +2,7 @@
 #include "daemon/control.h"
 #include "daemon/demo.h"
 #include "daemon/sim.h"
+#include "daemon/simulate.h"
 #include "net/upstream.h"
 
 #include <malloc.h>
@@ -13,6 +14,7 @@ static int run_command(const struct options *o) {
   case COMMAND_DEMO: return demo_main(o);
   case COMMAND_CHECK: return control_check(o);
   case COMMAND_STRATEGY_CHECK: return control_check_strategy(o->file);
+  case COMMAND_STRATEGY_SIMULATE: return simulate_main(&o->simulate);
   case COMMAND_SIM_PROVIDER: return sim_main(&o->sim);
   default: return 2;
   }

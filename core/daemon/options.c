@@ -64,6 +64,26 @@ const struct flag_spec OPTIONS_FLAGS[] = {
      "demand the key in this environment variable as bearer token"},
     {ON_SIM, "seed", "N", VALUE_U64, AT(sim.seed), 0, 9007199254740991.0, NULL,
      "the same seed makes the same faults (default 1)"},
+
+    {ON_SIMULATE, "providers", "N", VALUE_UNSIGNED, AT(simulate.providers), 1, PLAN_PROVIDERS_MAX, NULL,
+     "number of made-up providers, of five kinds in turn (default 5)"},
+    {ON_SIMULATE, "requests", "N", VALUE_UNSIGNED, AT(simulate.requests), 1, 1e7, NULL,
+     "so many requests (default 10000, or until --duration)"},
+    {ON_SIMULATE, "rate", "R", VALUE_REAL, AT(simulate.rate), 0.01, 1e6, NULL,
+     "requests per second, at random times\n(default half of what all providers can do)"},
+    {ON_SIMULATE, "clients", "N", VALUE_UNSIGNED, AT(simulate.clients), 1, 1e5, NULL,
+     "in place of a rate: clients that ask again when they have\ntheir answer"},
+    {ON_SIMULATE, "workers", "N", VALUE_UNSIGNED, AT(simulate.workers), 1, 64, NULL,
+     "workers, each with a strategy state of its own (default 2)"},
+    {ON_SIMULATE, "duration", "S", VALUE_REAL, AT(simulate.duration_s), 0.001, 7 * DAY_MS / 1000, NULL,
+     "seconds of virtual time in which requests arrive"},
+    {ON_SIMULATE, "seed", "N", VALUE_U64, AT(simulate.seed), 0, 9007199254740991.0, NULL,
+     "the same seed gives the same result (default 1)"},
+    {ON_SIMULATE, "scenario", "FILE", VALUE_TEXT, AT(simulate.scenario), 0, 0, NULL,
+     "providers and load from a Lua file; other flags win over it"},
+    {ON_SIMULATE, "compare", "OTHER", VALUE_TEXT, AT(simulate.other), 0, 0, NULL,
+     "a second strategy, FILE or PRESET, over the same requests"},
+    {ON_SIMULATE, "json", NULL, VALUE_SET, AT(simulate.is_json), 0, 0, NULL, "print JSON"},
     {0},
 };
 
@@ -92,6 +112,14 @@ const struct command_spec OPTIONS_COMMANDS[] = {
      "Loads the file and calls it with made-up requests and providers, under the limits that\n"
      "hold in service. Exit code 0 when it keeps to the rules, else 1.\n",
      "  moongate strategy check my-strategy.lua\n"},
+    {"Try", "strategy simulate", "FILE|PRESET", ON_SIMULATE, COMMAND_STRATEGY_SIMULATE, PRINTS_NOTHING,
+     AT(simulate.strategy), "run a strategy over made-up providers in virtual time",
+     "Lets the real strategy choose among made-up providers, with the service's own rules for\n"
+     "health and retries, and prints who got how much, latencies and failures. No socket is\n"
+     "opened and nothing sleeps: an hour takes seconds. The same seed gives the same result.\n",
+     "  moongate strategy simulate least-connections\n"
+     "  moongate strategy simulate my-strategy.lua --compare round-robin --requests 100000\n"
+     "  moongate strategy simulate p2c --scenario examples/scenarios/outage.lua --json\n"},
     {"Try", "sim-provider", "", ON_SIM, COMMAND_SIM_PROVIDER, PRINTS_NOTHING, 0,
      "one simulated provider with faults on demand",
      "Answers chats as a provider would, as slowly and as badly as the flags say.\n",
@@ -112,8 +140,7 @@ const struct command_spec OPTIONS_COMMANDS[] = {
 
 #define NAME_MAX_BYTES 64
 
-/* Edit distance in which two neighbours that changed places count once. */
-static unsigned name_distance(const char *a, const char *b) {
+unsigned options_distance(const char *a, const char *b) {
   size_t n = strlen(a), m = strlen(b);
   if (n > NAME_MAX_BYTES || m > NAME_MAX_BYTES) return NAME_MAX_BYTES;
   unsigned rows[3][NAME_MAX_BYTES + 1];
@@ -134,7 +161,7 @@ static unsigned name_distance(const char *a, const char *b) {
   return rows[n % 3][m];
 }
 
-static bool is_near(const char *name, unsigned distance) {
+bool options_is_near(const char *name, unsigned distance) {
   size_t third = strlen(name) / 3;
   return distance <= (third > 1 ? third : 1);
 }
@@ -156,12 +183,12 @@ static enum options_result unknown_command(const char *name) {
   const char *best = NULL;
   unsigned best_distance = NAME_MAX_BYTES;
   commands_each(c) {
-    unsigned distance = name_distance(name, c->name);
+    unsigned distance = options_distance(name, c->name);
     if (distance >= best_distance) continue;
     best = c->name;
     best_distance = distance;
   }
-  if (best && is_near(name, best_distance))
+  if (best && options_is_near(name, best_distance))
     return wrong(NULL, "unknown command \"%s\"; did you mean \"%s\"?", name, best);
   return wrong(NULL, "unknown command \"%s\"", name);
 }
@@ -174,12 +201,12 @@ static enum options_result unknown_flag(const struct command_spec *c, const char
   const struct flag_spec *best = NULL;
   unsigned best_distance = NAME_MAX_BYTES;
   flags_each(f, c) {
-    unsigned distance = name_distance(name, f->name);
+    unsigned distance = options_distance(name, f->name);
     if (distance >= best_distance) continue;
     best = f;
     best_distance = distance;
   }
-  if (best && is_near(name, best_distance))
+  if (best && options_is_near(name, best_distance))
     return wrong(c, "unknown flag --%s; did you mean --%s?", name, best->name);
   return wrong(c, "unknown flag --%s for `moongate %s`", name, c->name);
 }
@@ -251,7 +278,7 @@ static enum options_result store_value(struct options *o, const struct command_s
   }
   default:
     if (!read_number(f, value, &n))
-      return wrong(c, "--%s needs a %snumber between %.0f and %.0f, not \"%s\"", f->name,
+      return wrong(c, "--%s needs a %snumber between %.16g and %.16g, not \"%s\"", f->name,
                    f->type == VALUE_REAL ? "" : "whole ", f->min, f->max, value);
     store_number(o, f, n);
     return OPTIONS_GO;
@@ -292,9 +319,9 @@ static enum options_result parse_flag(struct options *o, const struct command_sp
   }
   (*at)++;
   const char *value = name[len] == '=' ? name + len + 1 : NULL;
-  if (f->type == VALUE_NONE) {
+  if (f->type == VALUE_NONE || f->type == VALUE_SET) {
     if (value) return wrong(c, "--%s takes no value", f->name);
-    *(bool *)((char *)o + f->offset) = false;
+    *(bool *)((char *)o + f->offset) = f->type == VALUE_SET;
     return OPTIONS_GO;
   }
   if (!value && *at < argc && strncmp(argv[*at], "--", 2) != 0) value = argv[(*at)++];
@@ -337,6 +364,12 @@ static enum options_result parse_arguments(struct options *o, const struct comma
   return OPTIONS_GO;
 }
 
+/* The second word of a command whose first is `first`, else NULL. */
+static const char *second_word(const struct command_spec *c, const char *first) {
+  size_t len = strlen(first);
+  return len && strncmp(c->name, first, len) == 0 && c->name[len] == ' ' ? c->name + len + 1 : NULL;
+}
+
 /* The command at argv[*at], of one or two words; NULL after an error was printed. */
 static const struct command_spec *parse_command(int argc, char **argv, int *at) {
   const char *word = argv[*at];
@@ -345,16 +378,21 @@ static const struct command_spec *parse_command(int argc, char **argv, int *at) 
     (*at)++;
     return exact;
   }
-  struct span first = span_str(word);
+  char known[256] = "";
+  size_t len = 0;
   commands_each(c) {
-    struct span name = span_str(c->name);
-    if (!span_starts(name, first) || first.len == 0 || name.ptr[first.len] != ' ') continue;
-    const char *second = name.ptr + first.len + 1;
+    const char *second = second_word(c, word);
+    if (!second) continue;
     if (*at + 1 < argc && strcmp(argv[*at + 1], second) == 0) {
       *at += 2;
       return c;
     }
-    (void)wrong(NULL, "`moongate %s` needs a further word: moongate %s %s", word, c->name, c->positional);
+    int n = snprintf(known + len, sizeof known - len, "%smoongate %s %s", len ? ", or " : "", c->name,
+                     c->positional);
+    if (n > 0 && (size_t)n < sizeof known - len) len += (size_t)n;
+  }
+  if (len) {
+    (void)wrong(NULL, "`moongate %s` needs a further word: %s", word, known);
     return NULL;
   }
   (void)unknown_command(word);
@@ -397,10 +435,14 @@ static void set_defaults(struct options *o) {
       .res_key = true,
       .seed = 1,
   };
+  o->simulate.seed = 1;
 }
 
 /* What a command cannot do without. */
 static enum options_result check_needed(const struct options *o, const struct command_spec *c) {
+  const struct simulate_options *s = &o->simulate;
+  if (s->rate > 0 && s->clients) return wrong(c, "--rate and --clients exclude each other");
+  if (s->scenario && s->providers) return wrong(c, "--scenario names the providers: leave out --providers");
   if (c->command == COMMAND_SIM_PROVIDER && o->sim.port < 0) return wrong(c, "--port N is required");
   if (!c->positional[0] || c->positional[0] == '[') return OPTIONS_GO;
   const char *const *given = (const char *const *)(const void *)((const char *)o + c->offset);

@@ -14,6 +14,7 @@ enum command {
   COMMAND_DEMO,
   COMMAND_CHECK,
   COMMAND_STRATEGY_CHECK,
+  COMMAND_STRATEGY_SIMULATE,
   COMMAND_SIM_PROVIDER,
   COMMAND_VERSION,
   COMMAND_HELP,
@@ -39,6 +40,18 @@ struct sim_options {
   uint64_t seed;
 };
 
+/* strategy simulate's flags; numbers are 0 when not given. */
+struct simulate_options {
+  const char *strategy; /* FILE|PRESET */
+  const char *other;    /* --compare: the same, NULL: none */
+  const char *scenario; /* file, NULL: the built-in one */
+  unsigned providers, requests, clients, workers;
+  double rate;       /* requests per second */
+  double duration_s; /* of virtual time */
+  uint64_t seed;     /* default 1 */
+  bool is_json;
+};
+
 /* overrides.providers points into provider_list: never copied. */
 struct options {
   enum command command; /* version, help and completion print and never get here: OPTIONS_DONE */
@@ -48,6 +61,7 @@ struct options {
   struct settings_overrides overrides;
   const char *provider_list[256];
   struct sim_options sim;
+  struct simulate_options simulate;
 };
 
 /* What main does after parsing. */
@@ -57,5 +71,9 @@ enum options_result {
   OPTIONS_WRONG, /* a usage error was printed to standard error: exit 2 */
 };
 enum options_result options_parse(struct options *out, int argc, char **argv);
+
+/* For suggestions: the edit distance in which two neighbours that changed places count once, and whether it is small. */
+unsigned options_distance(const char *a, const char *b);
+bool options_is_near(const char *name, unsigned distance);
 
 #endif

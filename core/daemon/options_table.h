@@ -17,6 +17,7 @@ enum {
   ON_CHECK = 4,
   ON_STRATEGY_CHECK = 8,
   ON_SIM = 16,
+  ON_SIMULATE = 32,
   ON_SERVE = ON_RUN | ON_DEMO | ON_CHECK
 };
 
@@ -31,6 +32,7 @@ enum value_type {
   VALUE_U64,
   VALUE_REAL,
   VALUE_NONE, /* a switch that clears a bool */
+  VALUE_SET,  /* a switch that sets a bool */
 };
 
 struct flag_spec {

@@ -60,7 +60,7 @@ void options_put_help(FILE *to) {
     }
     char left[64];
     (void)snprintf(left, sizeof left, "%s %s", c->name, c->positional);
-    put_row(to, left, 26, c->summary);
+    put_row(to, left, 29, c->summary);
   }
   (void)fputc('\n', to);
   put_heading(to, "Examples");
@@ -111,6 +111,16 @@ static void put_names_of_commands(FILE *to) {
   }
 }
 
+/* Of the commands that begin with this word. */
+static void put_second_words(FILE *to, const char *first) {
+  const char *gap = "";
+  commands_each(c) {
+    if (!span_eq(first_word(c->name), span_str(first)) || !strchr(c->name, ' ')) continue;
+    (void)fprintf(to, "%s%s", gap, strchr(c->name, ' ') + 1);
+    gap = " ";
+  }
+}
+
 static void put_bash(FILE *to) {
   (void)fputs("# bash completion for moongate\n"
               "_moongate() {\n"
@@ -123,7 +133,10 @@ static void put_bash(FILE *to) {
   put_names_of_commands(to);
   (void)fputs(" --help --version'\n"
               "  elif [ \"$COMP_CWORD\" -eq 2 ] && [ \"${COMP_WORDS[1]}\" = strategy ]; then\n"
-              "    words='check'\n"
+              "    words='",
+              to);
+  put_second_words(to, "strategy");
+  (void)fputs("'\n"
               "  else\n"
               "    case $command:$prev in\n",
               to);
@@ -164,7 +177,10 @@ static void put_zsh(FILE *to) {
               "  fi\n"
               "  local command=$words[2]\n"
               "  if [[ $command == strategy ]]; then\n"
-              "    if (( CURRENT == 3 )); then compadd -- check; return; fi\n"
+              "    if (( CURRENT == 3 )); then compadd -- ",
+              to);
+  put_second_words(to, "strategy");
+  (void)fputs("; return; fi\n"
               "    command=\"strategy $words[3]\"\n"
               "  fi\n"
               "  case $command in\n"
@@ -205,8 +221,8 @@ static void put_fish(FILE *to) {
       (void)fprintf(to, "complete -c moongate -n '__fish_seen_subcommand_from %.*s' -a %s\n", len, c->name,
                     blank + 1);
     flags_each(f, c) {
-      (void)fprintf(to, "complete -c moongate -n '__fish_seen_subcommand_from %.*s' -l %s", len, c->name,
-                    f->name);
+      const char *word = blank ? blank + 1 : c->name;
+      (void)fprintf(to, "complete -c moongate -n '__fish_seen_subcommand_from %s' -l %s", word, f->name);
       if (f->argument) (void)fputs(" -r", to);
       if (f->choices) (void)fprintf(to, " -f -a '%s'", f->choices);
       (void)fputs(" -d '", to);

@@ -119,6 +119,33 @@ static void sim_provider(void) {
   CHECK(o.sim.seed == 9007199254740991u);
 }
 
+static void strategy_simulate(void) {
+  CHECK_INT(parse("strategy simulate p2c"), OPTIONS_GO);
+  CHECK_INT(o.command, COMMAND_STRATEGY_SIMULATE);
+  const struct simulate_options *s = &o.simulate;
+  CHECK_STR(s->strategy, strlen(s->strategy), "p2c");
+  CHECK(!s->other && !s->scenario && !s->is_json && s->seed == 1 && s->rate == 0 && s->duration_s == 0);
+  CHECK(!s->providers && !s->requests && !s->clients && !s->workers);
+  CHECK_INT(
+      parse(
+          "strategy simulate a.lua --providers 7 --requests=9 --rate .5 --workers 3 --duration 1.5 --seed 0 "
+          "--json --compare b.lua"),
+      OPTIONS_GO);
+  CHECK_STR(s->other, strlen(s->other), "b.lua");
+  CHECK(s->providers == 7 && s->requests == 9 && s->rate == 0.5 && s->workers == 3 && s->duration_s == 1.5);
+  CHECK(s->seed == 0 && s->is_json);
+  CHECK_INT(parse("strategy simulate p2c --clients 4 --scenario s.lua"), OPTIONS_GO);
+  CHECK_INT(s->clients, 4);
+  CHECK_STR(s->scenario, strlen(s->scenario), "s.lua");
+  CHECK_WRONG("strategy simulate", "needs FILE|PRESET");
+  CHECK_WRONG("strategy simulate p2c --rate 1 --clients 2", "--rate and --clients exclude each other");
+  CHECK_WRONG("strategy simulate p2c --scenario s.lua --providers 2", "leave out --providers");
+  CHECK_WRONG("strategy simulate p2c --rate 0", "--rate needs a number between 0.01 and 1000000, not \"0\"");
+  CHECK_WRONG("strategy simulate p2c --providers 257", "whole number between 1 and 256");
+  CHECK_WRONG("strategy simulate p2c --json=1", "--json takes no value");
+  CHECK_WRONG("strategy check a.lua --json", "unknown flag --json");
+}
+
 static void help_is_one_text(void) {
   static char first[sizeof printed];
   CHECK_INT(parse(""), OPTIONS_DONE);
@@ -140,8 +167,8 @@ static void help_is_one_text(void) {
   }
   CHECK_INT(parse("help strategy check"), OPTIONS_DONE);
   CHECK(strstr(printed, "moongate strategy check FILE"));
-  static const char *const EACH[] = {"demo",    "check", "strategy check", "sim-provider", "completion",
-                                     "version", "help"};
+  static const char *const EACH[] = {"demo",         "check",      "strategy check", "strategy simulate",
+                                     "sim-provider", "completion", "version",        "help"};
   for (size_t i = 0; i < ARRAY_LEN(EACH); i++) {
     char line[64];
     (void)snprintf(line, sizeof line, "%s --help", EACH[i]);
@@ -164,6 +191,7 @@ static void completion_names_every_flag(void) {
     CHECK_INT(parse(SHELLS[i]), OPTIONS_DONE);
     CHECK(strstr(printed, "sim-provider") && strstr(printed, "tokens-per-second"));
     CHECK(strstr(printed, "debug info warn error off"));
+    CHECK(strstr(printed, "simulate") && strstr(printed, "compare"));
   }
   CHECK_WRONG("completion tcsh", "no completion for \"tcsh\"");
   CHECK_WRONG("completion", "name the shell");
@@ -176,7 +204,7 @@ static void wrong_commands(void) {
   CHECK_WRONG("quux", "unknown command \"quux\"\n");
   CHECK_WRONG("''", "unknown command \"\"");
   CHECK_WRONG("strategy", "moongate strategy check FILE");
-  CHECK_WRONG("strategy chek a", "moongate strategy check FILE");
+  CHECK_WRONG("strategy chek a", "moongate strategy check FILE, or moongate strategy simulate FILE|PRESET");
   CHECK_WRONG("--port 3000", "a command comes first");
   CHECK_WRONG("help nothing", "unknown command \"nothing\"");
   CHECK_WRONG("help run demo", "\"demo\" is left over");
@@ -240,6 +268,7 @@ int main(void) {
   RUN(run_with_every_flag);
   RUN(other_commands);
   RUN(sim_provider);
+  RUN(strategy_simulate);
   RUN(help_is_one_text);
   RUN(version_is_printed);
   RUN(completion_names_every_flag);
