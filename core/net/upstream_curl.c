@@ -51,7 +51,7 @@ struct socket_watch {
   curl_socket_t fd;
   int events;     /* being watched */
   bool is_wanted; /* by libcurl */
-  bool is_tls;
+  bool is_tls, is_paused;
   bool is_connection; /* opened and closed through our callbacks */
 };
 
@@ -150,7 +150,7 @@ static void on_poll(uv_poll_t *p, int status, int events) {
   if (!w->is_wanted) { /* an idle pooled connection: libcurl looks at it before using it again */
     (void)uv_poll_stop(p);
     w->events = 0;
-    if (w->is_connection) end_if_spoilt(w);
+    if (w->is_connection && !w->is_paused) end_if_spoilt(w);
     return;
   }
   int flags = status < 0 ? CURL_CSELECT_ERR : 0;
@@ -161,7 +161,6 @@ static void on_poll(uv_poll_t *p, int status, int events) {
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user) {
-  (void)easy;
   (void)socket_user;
   struct curl_transport *u = user;
   struct socket_watch *w = find_watch(u, fd);
@@ -169,9 +168,12 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
     /* A connection that goes back to the pool stays watched: no system call now and none at its next use.
        What is no connection (the resolver's wake-up pipe) is closed behind our back, so its watch must go at
        once. */
-    if (w && w->is_connection)
+    if (w && w->is_connection) {
+      const struct curl_call *call = NULL;
+      (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&call);
       w->is_wanted = false;
-    else if (w)
+      w->is_paused = call && call->is_paused; /* its bytes belong to somebody */
+    } else if (w)
       drop_watch(w);
     return 0;
   }

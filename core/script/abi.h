@@ -34,4 +34,11 @@ OUTCOME_MAP(ABI_SAME_CLASS_)
  */
 void abi_restart(uint64_t seed);
 
+/*
+ * Between the two, what scripts on this thread take and count (lb.turn, lb.counter) is counted apart, from nothing, and
+ * then forgotten: a trial must not move the turns of those that serve. lb.shared is common to all, trials included.
+ */
+void abi_begin_trial(void);
+void abi_end_trial(void);
+
 #endif

@@ -361,9 +361,11 @@ unsigned canary_run(struct plan *plan, const char *previous, struct buf *report)
                     .until_ns = cpu_ns() + (uint64_t)CANARY_MAX_MS * 1000000};
   for (unsigned i = 0; i < PLAN_PROVIDERS_MAX; i++)
     t.all[i] = (uint16_t)i;
+  abi_begin_trial();
   bool is_strict = plan->strategy_path && !plan->settings.guard_is_fast;
   if (run(&t, plan, 1, is_strict ? MODE_TABLES : MODE_FFI_SLOW, previous))
     (void)run(&t, plan, MANY, MODE_FFI_SLOW, previous);
+  abi_end_trial();
   for (unsigned i = 0; i < n_told; i++)
     free(told[i]);
   return n_told;

@@ -13,7 +13,7 @@
 /* Values from the command line; they win over the file. Strings are borrowed. */
 struct settings_overrides {
   const char *host;
-  int port;                  /* -1: not given; 0 picks a free one */
+  int port; /* -1: not given; 0 picks a free one */
   const char *strategy;
   const char *const *providers; /* "0x…" or a URL each; when given they replace the file's list */
   unsigned n_providers;
