@@ -135,6 +135,7 @@ double lb_abi_hash(const char *text, uint32_t len, double seed);
 void lb_abi_log(uint32_t level, const char *text, uint32_t len);
 void lb_abi_stats_fill(struct lb_call *call, uint32_t slot);
 double lb_abi_request_random(struct lb_call *call);
+uint32_t lb_abi_least(const struct lb_call *call);
 const char *lb_abi_request_header(const struct lb_request *req, const char *name, uint32_t len, uint32_t *out_len);
 
 /* The store of small values common to all workers and generations, see store.h. */

@@ -13,8 +13,8 @@
 #define GENERATION_MEMORY_MAX ((size_t)64 << 20)
 #define MEMORY_TEXT           "the script needs more than 64 MiB of memory"
 /* Processor time of a load with init, and of an export. */
-#define LOAD_BUDGET_US   50000
-#define EXPORT_BUDGET_US      (GUARD_PATIENCE * 50000)
+#define LOAD_BUDGET_US   (GUARD_PATIENCE * 50000)
+#define EXPORT_BUDGET_US (GUARD_PATIENCE * 50000)
 
 /*
  * TABLES: interpreted, views are tables of which only what changed is written. FFI: compiled, views are references.

@@ -13,7 +13,6 @@
 #include <lua.h>
 
 #include <pthread.h>
-#include <setjmp.h>
 #include <time.h>
 
 /*
@@ -25,16 +24,16 @@
 
 /* Sanitized builds take longer for the same work. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define GUARD_IS_SANITIZED 1
+#  define GUARD_IS_SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define GUARD_IS_SANITIZED 1
-#endif
+#  if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#    define GUARD_IS_SANITIZED 1
+#  endif
 #endif
 #ifdef GUARD_IS_SANITIZED
-#define GUARD_PATIENCE 10
+#  define GUARD_PATIENCE 40
 #else
-#define GUARD_PATIENCE 1
+#  define GUARD_PATIENCE 1
 #endif
 
 /* Starts the watching thread; more than once does no harm. The first slot starts it, too. */
@@ -69,7 +68,7 @@ struct guard_slot {
   const char *name; /* for the last words of the process */
   pthread_t thread;
   clockid_t clock;
-  jmp_buf jump;
+  void *jump[5]; /* of __builtin_setjmp */
   /* The watcher's. */
   struct list node;
   uint32_t seen_seq;

@@ -307,6 +307,11 @@ static int api_random(lua_State *L) {
   return 1;
 }
 
+static int api_least(lua_State *L) {
+  lua_pushnumber(L, lb_abi_least(&generation_of(L)->call));
+  return 1;
+}
+
 static int api_hash(lua_State *L) {
   size_t len;
   const char *text = luaL_checklstring(L, 1, &len);
@@ -390,6 +395,7 @@ void views_push_api(lua_State *L, struct generation *g) {
   static const struct luaL_Reg FUNCTIONS[] = {
       {"now_ms", api_now_ms},
       {"random", api_random},
+      {"least", api_least},
       {"hash", api_hash},
       {"turn", api_turn},
       {"log", api_log},

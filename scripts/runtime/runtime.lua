@@ -311,6 +311,7 @@ if host.is_quiet then api.store = store_of_its_own() end
 local lb = host.lb.new(api or {
   now_ms = function() return C.lb_abi_now_ms() end,
   random = function() return C.lb_abi_random() end,
+  least = function() return C.lb_abi_least(call) end,
   hash = function(text, seed) return C.lb_abi_hash(text, #text, seed) end,
   turn = function(key) return C.lb_abi_turn(key) end,
   log = function(level, text) C.lb_abi_log(level, text, #text) end,

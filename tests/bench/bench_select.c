@@ -1,16 +1,23 @@
 /*
  * bench_select: what one decision costs, in ns: filling the views, entering Lua, choosing, checking.
- * usage: bench_select [STRATEGY | FILE.lua]...   (default: every preset, and the smallest script)
+ * usage: bench_select [STRATEGY | FILE.lua | fast:FILE.lua]...
+ * Without arguments: every preset; a script of the operator's as he has it (strict) and compiled (fast); and, below a
+ * line, the same choice made in ways that were not taken: one C function per field, and tables filled anew each time.
  * One line per strategy; columns are 3, 8, 64 and 128 candidates. Prints, never judges.
  */
 #include "base/base.h"
-#include "base/clock.h"
 #include "base/embedded.h"
 #include "script/decide.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <luajit.h>
+#include <lualib.h>
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define ROUNDS 7
 
@@ -25,8 +32,44 @@ static char *read_file(const char *path, size_t *len) {
   return text;
 }
 
+#define FAST SPAN("fast:")
+
+/* Processor time of this thread, so that other programs do not count. */
+static uint64_t cpu_ns(void) {
+  struct timespec t;
+  (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static double median(double rounds[ROUNDS]) {
+  for (unsigned i = 1; i < ROUNDS; i++)
+    for (unsigned j = i; j > 0 && rounds[j] < rounds[j - 1]; j--) {
+      double x = rounds[j];
+      rounds[j] = rounds[j - 1];
+      rounds[j - 1] = x;
+    }
+  return rounds[ROUNDS / 2];
+}
+
+/* The fewest in flight for the weight, in the shortest words. */
+static const char SAMPLE[] = "return { abi = 1, name = 'sample', select = function(_, _, pool)\n"
+                             "  local best, lowest = 1, math.huge\n"
+                             "  for i = 1, #pool do\n"
+                             "    local p = pool[i]\n"
+                             "    local load = p.in_flight / p.weight\n"
+                             "    if load < lowest then best, lowest = i, load end\n"
+                             "  end\n"
+                             "  return best\n"
+                             "end }\n";
+#define SAMPLE_STRICT "user script, strict"
+#define SAMPLE_FAST   "user script, fast"
+
 static struct plan *make_plan(const char *strategy, unsigned n) {
   struct plan *plan = plan_new();
+  if (span_starts(span_str(strategy), FAST)) {
+    plan->settings.guard_is_fast = true;
+    strategy += FAST.len;
+  }
   plan->n_entries = n;
   plan->entries = x_calloc(n, sizeof *plan->entries);
   for (unsigned i = 0; i < n; i++) {
@@ -37,7 +80,11 @@ static struct plan *make_plan(const char *strategy, unsigned n) {
     plan->entries[i].priority = 1 + i % 2;
   }
   plan->strategy_name = x_strdup(strategy);
-  if (strchr(strategy, '.')) {
+  if (strcmp(strategy, SAMPLE_STRICT) == 0 || strcmp(strategy, SAMPLE_FAST) == 0) {
+    plan->settings.guard_is_fast = strcmp(strategy, SAMPLE_FAST) == 0;
+    plan->strategy_path = x_strdup("sample.lua");
+    plan->strategy_source = span_str(x_strdup(SAMPLE));
+  } else if (strchr(strategy, '.')) {
     size_t len;
     char *text = read_file(strategy, &len);
     if (!text) {
@@ -73,7 +120,7 @@ static double measure(const char *strategy, unsigned n) {
   unsigned calls = n > 8 ? 200000 : 1000000;
   double rounds[ROUNDS];
   for (unsigned round = 0; round < ROUNDS; round++) {
-    uint64_t start = clock_mono_us();
+    uint64_t start = cpu_ns();
     for (unsigned i = 0; i < calls; i++) {
       decide_select(g, &d, &req, candidates, n, &rng);
       struct provider *old = running[i % RUNNING], *p = plan->entries[d.slots[0]].provider;
@@ -81,19 +128,114 @@ static double measure(const char *strategy, unsigned n) {
       p->in_flight++;
       running[i % RUNNING] = p;
     }
-    rounds[round] = (double)(clock_mono_us() - start) * 1000 / calls;
+    rounds[round] = (double)(cpu_ns() - start) / calls;
   }
-  for (unsigned i = 1; i < ROUNDS; i++)
-    for (unsigned j = i; j > 0 && rounds[j] < rounds[j - 1]; j--) {
-      double x = rounds[j];
-      rounds[j] = rounds[j - 1];
-      rounds[j - 1] = x;
-    }
   if (generation_errors(g))
     (void)fprintf(stderr, "%s: %llu errors\n", strategy, (unsigned long long)generation_errors(g));
   generation_free(g);
   plan_unref(&plan);
-  return rounds[ROUNDS / 2];
+  return median(rounds);
+}
+
+/* ---- ways that were not taken ---- */
+
+enum way { BY_ACCESSORS, BY_FILLED_TABLES };
+
+struct peer {
+  uint32_t in_flight;
+  double weight;
+};
+static struct peer peers[PLAN_PROVIDERS_MAX];
+
+static int peer_in_flight(lua_State *L) {
+  lua_pushnumber(L, peers[(unsigned)lua_tonumber(L, 1) - 1].in_flight);
+  return 1;
+}
+
+static int peer_weight(lua_State *L) {
+  lua_pushnumber(L, peers[(unsigned)lua_tonumber(L, 1) - 1].weight);
+  return 1;
+}
+
+static void fill_tables(lua_State *L, int pool, unsigned n) {
+  for (unsigned i = 0; i < n; i++) {
+    lua_rawgeti(L, pool, (int)i + 1);
+    lua_pushnumber(L, peers[i].in_flight);
+    lua_setfield(L, -2, "in_flight");
+    lua_pushnumber(L, peers[i].weight);
+    lua_setfield(L, -2, "weight");
+    lua_pushnumber(L, i + 1);
+    lua_setfield(L, -2, "index");
+    lua_pop(L, 1);
+  }
+}
+
+static double measure_other(enum way way, bool is_compiled, unsigned n) {
+  static const char *const CODE[] = {"local in_flight, weight = ...\n"
+                                     "return function(n)\n"
+                                     "  local best, lowest = 1, math.huge\n"
+                                     "  for i = 1, n do\n"
+                                     "    local load = in_flight(i) / weight(i)\n"
+                                     "    if load < lowest then best, lowest = i, load end\n"
+                                     "  end\n"
+                                     "  return best\n"
+                                     "end",
+                                     "return function(pool)\n"
+                                     "  local best, lowest = 1, math.huge\n"
+                                     "  for i = 1, #pool do\n"
+                                     "    local load = pool[i].in_flight / pool[i].weight\n"
+                                     "    if load < lowest then best, lowest = i, load end\n"
+                                     "  end\n"
+                                     "  return best\n"
+                                     "end"};
+  lua_State *L = luaL_newstate();
+  luaL_openlibs(L);
+  (void)luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | (is_compiled ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
+  REQUIRE(luaL_loadstring(L, CODE[way]) == 0);
+  lua_pushcfunction(L, peer_in_flight);
+  lua_pushcfunction(L, peer_weight);
+  lua_call(L, 2, 1);
+  lua_createtable(L, (int)n, 0);
+  for (unsigned i = 0; i < n; i++) {
+    peers[i] = (struct peer){0, 1 + i % 4};
+    lua_createtable(L, 0, 4);
+    lua_rawseti(L, 2, (int)i + 1);
+  }
+  enum { RUNNING = 16 };
+  unsigned running[RUNNING] = {0}, calls = n > 8 ? 50000 : 300000;
+  double rounds[ROUNDS];
+  for (unsigned round = 0; round < ROUNDS; round++) {
+    uint64_t start = cpu_ns();
+    for (unsigned i = 0; i < calls; i++) {
+      if (way == BY_FILLED_TABLES) fill_tables(L, 2, n);
+      lua_pushvalue(L, 1);
+      if (way == BY_FILLED_TABLES)
+        lua_pushvalue(L, 2);
+      else
+        lua_pushinteger(L, (lua_Integer)n);
+      REQUIRE(lua_pcall(L, 1, 1, 0) == 0);
+      unsigned chosen = (unsigned)lua_tonumber(L, -1), *old = &running[i % RUNNING];
+      lua_pop(L, 1);
+      if (*old) peers[*old - 1].in_flight--;
+      peers[chosen - 1].in_flight++;
+      *old = chosen;
+    }
+    rounds[round] = (double)(cpu_ns() - start) / calls;
+    for (unsigned i = 0; i < RUNNING; i++)
+      running[i] = 0;
+    for (unsigned i = 0; i < n; i++)
+      peers[i].in_flight = 0;
+  }
+  lua_close(L);
+  return median(rounds);
+}
+
+static void print_other(const char *name, enum way way, bool is_compiled) {
+  printf("%-24s", name);
+  for (unsigned i = 0; i < ARRAY_LEN(SIZES); i++)
+    printf(" %8.1f", measure_other(way, is_compiled, SIZES[i]));
+  printf("\n");
+  (void)fflush(stdout);
 }
 
 static void print_line(const char *strategy) {
@@ -115,5 +257,12 @@ int main(int argc, char **argv) {
     char name[64];
     if (sscanf(files[i].name, "strategies/%63[^.].lua", name) == 1) print_line(name);
   }
+  print_line(SAMPLE_STRICT);
+  print_line(SAMPLE_FAST);
+  printf("--\n");
+  print_other("accessors, interpreted", BY_ACCESSORS, false);
+  print_other("accessors, compiled", BY_ACCESSORS, true);
+  print_other("refilled tables, interp.", BY_FILLED_TABLES, false);
+  print_other("refilled tables, compil.", BY_FILLED_TABLES, true);
   return 0;
 }
