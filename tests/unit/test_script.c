@@ -717,8 +717,8 @@ static void nothing_leads_out_of_the_sandbox(void) {
       "not pcall(function() return pool.items end) and not pcall(function() return pool[1].ptr end)",
       "not pcall(function() return pool[1] + 1 end) and not pcall(function() return pool + 1 end)",
       "not pcall(function() return pool[1][1] end) and not pcall(function() return req.head end)",
-      "not pcall(setmetatable, pool, {}) and not pcall(setmetatable, req, nil) and not pcall(rawset, req, "
-      "'id', 1)",
+      "not pcall(setmetatable, pool, {}) and not pcall(setmetatable, req, nil)",
+      "not pcall(rawset, req, 'id', 1) and not pcall(rawset, pool[1], 'id', 1)",
       "not pcall(function() return pool() end) and not pcall(rawset, pool, 1, 1)",
       "not pcall(function() return pool[1].__index end) and not pcall(function() pool.n = 100 end)",
       "pcall(table.insert, lb.class, 'x') and lb.class.ok == 'ok' and pcall(table.insert, _G, 1)",
