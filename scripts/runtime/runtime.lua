@@ -227,7 +227,8 @@ local NO_ROOM = { list = 0, fields = 0 }
 -- Room for all fields from the start, and those that are read most put in first: they are found at the first look.
 local function table_view(room, index, show)
   -- The name that references answer with.
-  local view = setmetatable(new_table(room.list, room.fields), { __index = index, __newindex = refuse_write, __tostring = show, __metatable = "ffi" })
+  local view = setmetatable(new_table(room.list, room.fields),
+                            { __index = index, __newindex = refuse_write, __tostring = show, __metatable = "ffi" })
   sandbox.protect(view)
   return view
 end
@@ -266,8 +267,9 @@ local function make_tables()
   req = table_view(NO_ROOM, api.fields("request", function(_, key)
     unknown("a request", key, REQUEST, REQUEST_METHODS, { attempt = true })
   end, api.request_header, api.request_rand, api.request_hash), function(self) return "request " .. self.id end)
-  outcome = table_view(NO_ROOM, api.fields("outcome", function(_, key) unknown("an outcome", key, OUTCOME_DIRECT) end, CLASSES),
-                       function(self) return "outcome " .. tostring(self.class) end)
+  outcome = table_view(NO_ROOM, api.fields("outcome", function(_, key)
+    unknown("an outcome", key, OUTCOME_DIRECT)
+  end, CLASSES), function(self) return "outcome " .. tostring(self.class) end)
 end
 
 if host.is_tables then make_tables() else make_references() end
@@ -479,16 +481,16 @@ end
 
 -- Made by functions, so that what they use are constants for the compiler.
 local function make_select(select, state)
-  local req, pool = req, pool
-  return function() return select(state, req, pool) end
+  local asked, offered = req, pool
+  return function() return select(state, asked, offered) end
 end
 
 local function make_score(score, state, line)
-  local random, req, pool = lb.random, req, pool
+  local random, asked, offered = lb.random, req, pool
   return function()
     local best, lowest, ties = nil, math.huge, 0
-    for i = 1, #pool do
-      local s = score(state, req, pool[i])
+    for i = 1, #offered do
+      local s = score(state, asked, offered[i])
       if s ~= nil then
         if type(s) ~= "number" then
           error(format("%s:%d: score must return a number or nil, not a %s", file, line, type(s)), 0)
@@ -506,13 +508,13 @@ local function make_score(score, state, line)
 end
 
 local function make_retry(retry, state)
-  local req, outcome = req, outcome
-  return function() return retry(state, req, outcome) end
+  local asked, ended = req, outcome
+  return function() return retry(state, asked, ended) end
 end
 
 local function make_observe(observe, state)
-  local req, outcome = req, outcome
-  return function(slot) observe(state, req, refs[slot], outcome) end
+  local asked, ended = req, outcome
+  return function(slot) observe(state, asked, refs[slot], ended) end
 end
 
 local function make_health(health, state)
