@@ -53,8 +53,11 @@ step() {
     fuzz) sh scripts/dev/run-fuzz.sh replay ;;
     e2e) build "$plain/moongate" && MOONGATE=$plain/moongate sh scripts/dev/run-e2e.sh ;;
     e2e-curl)
-      # The same story over the other transport.
-      build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_UPSTREAM=curl sh scripts/dev/run-e2e.sh ;;
+      # The same story over the other transport, where it has a part in it.
+      build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_UPSTREAM=curl sh scripts/dev/run-e2e.sh \
+        body-bytes chat clients-that-leave connections distribution errors-that-reach-the-caller \
+        failover-before-the-first-byte headers health load no-failover-after-the-first-byte secrets slow-clients soak \
+        stopping ;;
     soak)
       build SANITIZE=address,undefined "$asan/moongate" &&
         MOONGATE=$asan/moongate MOONGATE_TEST_SLOW=4 MOONGATE_SOAK_SECONDS=60 sh scripts/dev/run-e2e.sh soak ;;
