@@ -8,14 +8,13 @@ process, exact over all workers.
 
 A provider of weight 2 takes twice as many at once as one of weight 1; weight 0 takes requests only when nobody else
 may.
+
+The search is lb.pick.least, written in Lua in scripts/runtime/lb.lua: keep the lowest load seen; among equals the k-th
+takes the place of those before it with the chance of its weight in the sum of theirs. The program carries the same in
+C, since this is the strategy that the others fall back on.
 ]]
 
-local huge, random = math.huge, lb.random
-local load_of = lb.score.in_flight -- in flight / weight
-
-local function weight_of(p)
-  return p.weight > 0 and p.weight or 1
-end
+local least = lb.pick.least -- by in flight / weight
 
 return {
   abi = 1,
@@ -23,18 +22,6 @@ return {
 
   ---@param pool lb.Pool
   select = function(_, _, pool)
-    local best, lowest, tied = 0, huge, 0
-    for i = 1, #pool do
-      local p = pool[i]
-      local load = load_of(p)
-      if load < lowest then
-        best, lowest, tied = i, load, weight_of(p)
-      elseif load == lowest then
-        -- The newcomer replaces the best of those before it with a chance of its share of their weight.
-        tied = tied + weight_of(p)
-        if random() * tied < weight_of(p) then best = i end
-      end
-    end
-    return best > 0 and best or nil
+    return least(pool)
   end,
 }

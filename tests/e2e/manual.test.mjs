@@ -106,6 +106,14 @@ test('links of strategies/README.md lead somewhere', async () => {
   assert.deepEqual(links.filter((to) => !existsSync(path.join(ROOT, 'strategies', to))), []);
 });
 
+test('strategies/README.md names every flag of simulate, and no other', async () => {
+  const help = (await runMoongate(['help', 'strategy', 'simulate'])).stdout;
+  const real = [...help.matchAll(/^ {2}(?:-h, )?--([a-z-]+)/gm)].map((m) => m[1]).filter((f) => f !== 'help');
+  const section = /\n## Simulate\n([^]*?)\n## /.exec(MANUAL)[1];
+  const written = [...section.matchAll(/^\| `--([a-z-]+)/gm)].map((m) => m[1]);
+  assert.deepEqual(written.sort(), real.sort());
+});
+
 // Every field that the annotations name can be read by a script in the program, in both kinds of view.
 const TYPES = readFileSync(path.join(ROOT, 'strategies/types/moongate.lua'), 'utf8');
 const fieldsOf = (name) => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { act } from './fake-provider.mjs';
-import { chat, chatRequest, eventually, openChat, RawClient, requestBytes, setup, within } from './harness.mjs';
+import { SLOW, chat, chatRequest, eventually, openChat, RawClient, requestBytes, setup, within } from './harness.mjs';
 
 const WORKERS = 4;
 const shares = (providers) => providers.map((p) => p.calls.length);
@@ -139,18 +139,26 @@ test('least-connections: weights, under chats that come all at once', async (t) 
   for (const c of clients) c.destroy();
 });
 
-test('peak-ewma: alike providers get alike shares, a slow one less than its slowness alone would take', async (t) => {
+// A machine that stalls for a moment makes one slow answer, which the strategy remembers for ten seconds, as it should.
+// So each of the two has some rounds to come true, and sanitizers are left out.
+const MEASURED = SLOW > 1 && 'times are not those of a plain build';
+
+test('peak-ewma: alike providers get alike shares, a slow one less than its slowness alone would take', { skip: MEASURED }, async (t) => {
   const { moon, providers, byId } = await start(t, [{ id: 'a' }, { id: 'b' }], 'peak-ewma');
+  const round = async (isTrue) => {
+    for (let left = 6; ; left--) {
+      const before = shares(providers);
+      await drive(moon, 500, { clients: 40 });
+      const counts = shares(providers).map((n, i) => n - before[i]);
+      if (isTrue(counts)) return;
+      assert.ok(left > 1, counts.join(' '));
+    }
+  };
   for (const p of providers) p.always(act.slow(150, brief));
-  await drive(moon, 1000, { clients: 40 });
-  assertShares(shares(providers), [1, 1]);
+  await round(([a, b]) => Math.abs(a - b) / (a + b) <= 0.04); // each within 2 % of a half
   byId.b.always(act.slow(450, brief));
-  await drive(moon, 300, { clients: 40 }); // it notices
-  const before = shares(providers);
-  await drive(moon, 700, { clients: 40 });
-  const [a, b] = shares(providers).map((n, i) => n - before[i]);
   // The same number in flight would give it a quarter. In flight inverse to the times, as here, makes it a tenth.
-  assert.ok(b / (a + b) < 0.2, `${a} ${b}`);
+  await round(([a, b]) => b / (a + b) < 0.16);
 });
 
 test('priority: the first tier alone while it has room, then exactly the overflow', async (t) => {
