@@ -13,7 +13,7 @@ tap_count() { grep -c -e "$1" "$2" || :; }
 # tap_number NAME FILE: N of the last line "# NAME N", as node prints them; empty when there is none
 tap_number() { sed -n "s/^# $1 \\([0-9][0-9]*\\)\$/\\1/p" "$2" | tail -n 1; }
 
-# tap_say NAME PASSED FAILED FILE WHY: adds to the sums and prints one line; the whole output when something failed
+# tap_say NAME PASSED FAILED FILE WHY: adds to the sums and prints one line; what failed with its words when something did
 tap_say() {
   tap_passed=$((tap_passed + $2))
   tap_failed=$((tap_failed + $3))
@@ -21,7 +21,7 @@ tap_say() {
     printf '  ok    %-44s %s passed\n' "$1" "$2"
   else
     printf '  FAIL  %-44s %s passed, %s failed%s\n' "$1" "$2" "$3" "${5:+: $5}"
-    sed 's/^/    | /' "$4"
+    awk -f "$(dirname "$0")/tap_failures.awk" "$4" | sed 's/^/    | /'
   fi
 }
 

@@ -51,10 +51,10 @@ step() {
       build SANITIZE=thread UNIT="$names" unit-binaries && sh scripts/dev/run-unit.sh "$tsan/tests" $names ;;
     lua) sh scripts/dev/run-lua.sh ;;
     fuzz) sh scripts/dev/run-fuzz.sh replay ;;
-    e2e) build "$plain/moongate" && MOONGATE=$plain/moongate sh scripts/dev/run-e2e.sh ;;
+    e2e) build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_TEST_SLOW=${MOONGATE_TEST_SLOW:-2} sh scripts/dev/run-e2e.sh ;;
     e2e-curl)
       # The same story over the other transport, where it has a part in it.
-      build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_UPSTREAM=curl sh scripts/dev/run-e2e.sh \
+      build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_TEST_SLOW=${MOONGATE_TEST_SLOW:-2} MOONGATE_UPSTREAM=curl sh scripts/dev/run-e2e.sh \
         body-bytes chat clients-that-leave connections distribution errors-that-reach-the-caller \
         failover-before-the-first-byte headers health load no-failover-after-the-first-byte secrets slow-clients soak \
         stopping ;;
@@ -77,6 +77,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 passed=0
 failed=0
+summary=
 for name in $steps; do
   start=$(date +%s)
   code=0
@@ -100,7 +101,12 @@ for name in $steps; do
   if [ "$code" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
   passed=$((passed + ok)) failed=$((failed + bad))
   printf '%-10s %5d passed %5d failed %5d s\n' "$name" "$ok" "$bad" "$took"
-  if [ "$bad" != 0 ]; then sed 's/^/  /' "$out"; fi
+  if [ "$bad" != 0 ]; then
+    grep -v '^  ok  ' "$out" | sed 's/^/  /'
+    summary="$summary$(sed -n "s/^  FAIL  \([^ ]*\).*/$name: \1/p" "$out" | sort -u | sed 's/^/failed: /')
+"
+  fi
 done
+printf '%s' "$summary" | sed '/^$/d'
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -94,7 +94,7 @@ test('a pause ends when its Retry-After has passed', async (t) => {
     if (r.status === 200) break;
     assertError(r, 503, { code: 'no_available_provider' });
     assert.equal(r.header('retry-after'), '1');
-    assert.ok(Date.now() - started < 5000);
+    assert.ok(Date.now() - started < 60000);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   assert.ok(Date.now() - started > 500);

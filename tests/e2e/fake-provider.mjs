@@ -28,6 +28,7 @@ export class FakeProvider {
     this.probes = 0;
     this.connections = 0; // accepted so far
     this.sockets = new Set();
+    this.closed = new Map(); // socket: promise of the time of its close
     this.script = [];
     this.usual = act.ok();
     this.onModels = null; // behaviour of GET …/models, when not the list
@@ -106,10 +107,13 @@ export class FakeProvider {
     let buffered = Buffer.alloc(0);
     let busy = false;
     socket.on('error', () => {});
-    socket.on('close', () => {
-      this.sockets.delete(socket);
-      this.notify();
-    });
+    this.closed.set(socket, new Promise((resolve) => {
+      socket.on('close', () => {
+        this.sockets.delete(socket);
+        this.notify();
+        resolve(Date.now());
+      });
+    }));
     const proceed = () => {
       if (busy) return;
       const request = takeRequest(buffered);
@@ -182,10 +186,7 @@ export class Call {
   constructor(provider, socket, request, finished) {
     Object.assign(this, { provider, socket, request, finished });
     this.isChunked = false;
-    this.closed = new Promise((resolve) => {
-      if (socket.destroyed) resolve(Date.now());
-      socket.once('close', () => resolve(Date.now()));
-    });
+    this.closed = provider.closed.get(socket);
   }
 
   get wantsStream() {

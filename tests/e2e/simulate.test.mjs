@@ -75,7 +75,7 @@ test('100,000 requests take a moment', { skip: SLOW > 1 && 'a sanitizer' }, asyn
   const took = performance.now() - start;
   assert.equal(out.runs[0].totals.answered, 100000);
   t.diagnostic(`${took.toFixed(0)} ms`);
-  assert.ok(took < 5000, `${took} ms`);
+  assert.ok(took < 30000, `${took} ms`);
 });
 
 test('clients, duration and workers are flags, too', async () => {
