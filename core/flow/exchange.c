@@ -8,6 +8,7 @@
 
 #define BUDGET_WAIT_MS  10000 /* how long a retry waits for its turn before the request gives up */
 #define BUDGET_CHECK_MS 16
+#define PIN_FIELD       SPAN("x-0g-provider-address")
 
 static const struct attempt_events EVENTS;
 
@@ -55,6 +56,7 @@ static bool keep_forward_fields(struct exchange *x, const struct http_request *r
     *p++ = ':';
     *p++ = ' ';
     if (f->value.len) memcpy(p, f->value.ptr, f->value.len);
+    if (span_eq_nocase(f->name, PIN_FIELD)) x->pin = span_make(p, f->value.len);
     p += f->value.len;
     *p++ = '\r';
     *p++ = '\n';
@@ -612,6 +614,30 @@ static void on_deadline(struct wheel_timer *t) {
   exchange_error(x, 504, NULL, "provider_timeout", text);
 }
 
+/* A client may insist on one provider; then nobody else is asked. False: the error has been answered. */
+static bool hold_to_pin(struct exchange *x) {
+  if (!x->pin.len) return true;
+  char text[PROVIDER_ID_MAX + MODEL_NAME_MAX + 96];
+  int id_len = (int)(x->pin.len < PROVIDER_ID_MAX ? x->pin.len : PROVIDER_ID_MAX);
+  int slot = plan_find(x->plan, x->pin);
+  if (slot < 0) {
+    (void)snprintf(text, sizeof text,
+                   "X-0G-Provider-Address names `%.*s`, which is not among the providers here", id_len,
+                   x->pin.ptr);
+    exchange_error(x, 404, NULL, "provider_not_found", text);
+    return false;
+  }
+  if (!slot_has(&x->serves, (unsigned)slot)) {
+    (void)snprintf(text, sizeof text, "Provider `%.*s` does not serve the model `%.*s`", id_len, x->pin.ptr,
+                   SPAN_FMT(x->facts.model));
+    exchange_error(x, 404, NULL, "model_not_found", text);
+    return false;
+  }
+  memset(&x->serves, 0, sizeof x->serves);
+  slot_add(&x->serves, (unsigned)slot);
+  return true;
+}
+
 void exchange_balance(struct exchange *x) {
   struct request_fault fault;
   bool is_read = x->route->is_json && !x->is_multipart;
@@ -626,6 +652,7 @@ void exchange_balance(struct exchange *x) {
     exchange_error(x, 404, NULL, "model_not_found", text);
     return;
   }
+  if (!hold_to_pin(x)) return;
   uint64_t passed_ms = (clock_mono_us() - x->started_us) / 1000, total_ms = x->plan->settings.timeouts.total;
   loop_timer_start(x->flow->loop, &x->deadline, on_deadline, total_ms > passed_ms ? total_ms - passed_ms : 0);
   select_provider(x);

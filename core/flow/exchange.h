@@ -65,6 +65,7 @@ struct exchange {
   size_t counted_bytes; /* of body, in shared.buffered_bytes */
   struct span forward;  /* the client's allow-listed fields, as lines */
   struct span session_key;
+  struct span pin;           /* the provider that the client insists on; empty: any */
   struct request_body facts; /* found in the body */
 
   uint64_t started_us;
