@@ -14,6 +14,8 @@ const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 export const BINARY = path.resolve(ROOT, process.env.MOONGATE ?? 'build/moongate');
 // Sanitizers and loaded machines: deadlines grow by this factor, never the waiting itself.
 export const SLOW = Number(process.env.MOONGATE_TEST_SLOW ?? 1);
+// A build with sanitizers (its folder says so): times and memory are not those of the program.
+export const IS_SANITIZED = /\/(address|thread)/.test(BINARY);
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

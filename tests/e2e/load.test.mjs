@@ -5,11 +5,11 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { test } from 'node:test';
-import { BINARY, CHAT, SLOW, eventually, health, sleep, startDaemon } from './harness.mjs';
+import { BINARY, CHAT, IS_SANITIZED, SLOW, eventually, health, sleep, startDaemon } from './harness.mjs';
 
 // SLOW builds carry sanitizers: the same story with fewer chats.
-const CHATS = SLOW > 1 ? 6000 : 30000;
-const STREAMS = SLOW > 1 ? 300 : 1000;
+const CHATS = IS_SANITIZED ? 6000 : 30000;
+const STREAMS = IS_SANITIZED ? 300 : 1000;
 
 async function startSim(t, port, flags = []) {
   const child = spawn(BINARY, ['sim-provider', '--port', String(port), ...flags], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -96,7 +96,7 @@ test(`a 32 MiB body and ${STREAMS} slow streams at once stay under 200 MB, and t
   assert.equal(answer.status, 200);
   for (const r of await Promise.all(streams)) assert.equal(r.status, 200);
   t.diagnostic(`MiB: idle ${before.toFixed(1)}, ${STREAMS} streams ${whileStreaming.toFixed(1)}, with the big body ${peak.toFixed(1)}`);
-  if (SLOW > 1) return; // sanitizers keep freed memory
+  if (IS_SANITIZED) return; // sanitizers keep freed memory
   assert.ok(peak < 200, `${peak} MiB`);
   await eventually(() => residentMiB(moon.pid) < before + 16, 5000, 'the memory to return');
   await sleep(0);

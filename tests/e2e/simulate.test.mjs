@@ -5,7 +5,7 @@ import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
-import { BINARY, CHAT, SLOW, runMoongate, startDaemon, temporaryFolder, toLua } from './harness.mjs';
+import { BINARY, CHAT, IS_SANITIZED, runMoongate, startDaemon, temporaryFolder, toLua } from './harness.mjs';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const SCENARIOS = path.join(ROOT, 'examples/scenarios');
@@ -69,7 +69,7 @@ test('--compare shows two strategies over the same requests, and nothing between
   assert.deepEqual(Object.values(same.difference.share), [0, 0, 0, 0, 0]);
 });
 
-test('100,000 requests take a moment', { skip: SLOW > 1 && 'a sanitizer' }, async (t) => {
+test('100,000 requests take a moment', { skip: IS_SANITIZED && 'a sanitizer' }, async (t) => {
   const start = performance.now();
   const out = await simulateJson('least-connections', '--requests', '100000');
   const took = performance.now() - start;
@@ -241,7 +241,7 @@ const PRESETS = [
 const TRIES = 3;
 
 for (const [strategy, story] of PRESETS) {
-  const skip = SLOW > 1 && story.latencies !== AT_ONCE && 'times are not those of a plain build';
+  const skip = IS_SANITIZED && story.latencies !== AT_ONCE && 'times are not those of a plain build';
   test(`the shares of ${strategy} are the same in the service and in a simulation`, { skip }, async (t) => {
     let worst = 1;
     for (let i = 0; i < (story.latencies === AT_ONCE ? 1 : TRIES) && worst >= 0.02; i++) {

@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { act } from './fake-provider.mjs';
-import { SLOW, chat, chatRequest, eventually, openChat, RawClient, requestBytes, setup, within } from './harness.mjs';
+import {
+  IS_SANITIZED, RawClient, chat, chatRequest, eventually, openChat, requestBytes, setup, within,
+} from './harness.mjs';
 
 const WORKERS = 4;
 const shares = (providers) => providers.map((p) => p.calls.length);
@@ -141,7 +143,7 @@ test('least-connections: weights, under chats that come all at once', async (t) 
 
 // A machine that stalls for a moment makes one slow answer, which the strategy remembers for ten seconds, as it should.
 // So each of the two has some rounds to come true, and sanitizers are left out.
-const MEASURED = SLOW > 1 && 'times are not those of a plain build';
+const MEASURED = IS_SANITIZED && 'times are not those of a plain build';
 
 test('peak-ewma: alike providers get alike shares, a slow one less than its slowness alone would take', { skip: MEASURED }, async (t) => {
   const { moon, providers, byId } = await start(t, [{ id: 'a' }, { id: 'b' }], 'peak-ewma');
