@@ -23,6 +23,7 @@ cmd:luajit:luajit
 cmd:luacheck:lua-check
 cmd:openssl:openssl
 cmd:curl:curl
+cmd:valgrind:valgrind
 file:/etc/ssl/certs/ca-certificates.crt:ca-certificates
 file:/usr/lib/gcc/x86_64-linux-gnu:gcc
 '

@@ -6,7 +6,7 @@
 #   JOBS         compilations at a time (default: the number of cores)
 set -eu
 
-all='build layers headers format luacheck unit unit-asan unit-tsan lua fuzz e2e e2e-curl e2e-asan e2e-tsan soak'
+all='build layers headers format luacheck unit unit-asan unit-tsan lua fuzz cost e2e e2e-curl e2e-asan e2e-tsan soak'
 steps=${TEST_STEPS:-$all}
 cc=${CC:-gcc}
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 1)}
@@ -51,6 +51,11 @@ step() {
       build SANITIZE=thread UNIT="$names" unit-binaries && sh scripts/dev/run-unit.sh "$tsan/tests" $names ;;
     lua) sh scripts/dev/run-lua.sh ;;
     fuzz) sh scripts/dev/run-fuzz.sh replay ;;
+    cost)
+      # The figures are of gcc's code for this machine's kind.
+      if [ "$cc_name" != gcc ]; then skip "the figures are gcc's"; return; fi
+      if ! command -v valgrind >/dev/null 2>&1; then skip 'valgrind is not installed'; return; fi
+      build -s check-cost ;;
     e2e) build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_TEST_SLOW=${MOONGATE_TEST_SLOW:-2} sh scripts/dev/run-e2e.sh ;;
     e2e-curl)
       # The same story over the other transport, where it has a part in it.
