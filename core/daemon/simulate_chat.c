@@ -294,23 +294,6 @@ void simulate_service_event(struct simulation *sim, struct made_up *p) {
 
 /* ---- choice and retry, as in flow/exchange ---- */
 
-static unsigned find_candidates(const struct simulation *sim, const struct chat *x, uint16_t *out) {
-  const struct plan *plan = sim->plan;
-  uint64_t now = clock_mono_ms();
-  unsigned n = 0, n_serving = 0;
-  for (unsigned i = 0; i < plan->n_entries; i++) {
-    if (!slot_has(&x->serves, i) || slot_has(&x->tried, i)) continue;
-    n_serving++;
-    if (provider_barred(plan->entries[i].provider, now) == PROVIDER_IS_FREE) out[n++] = (uint16_t)i;
-  }
-  if (n || !n_serving || plan->settings.panic_refuse) return n;
-  for (unsigned i = 0; i < plan->n_entries; i++) {
-    if (!slot_has(&x->serves, i) || slot_has(&x->tried, i)) continue;
-    if (provider_barred_in_panic(plan->entries[i].provider, now) == PROVIDER_IS_FREE) out[n++] = (uint16_t)i;
-  }
-  return n;
-}
-
 static void give_up(struct simulation *sim, struct chat *x) {
   fail(sim, x, x->n_attempts ? (unsigned)x->outcome.class : SIMULATE_NOBODY);
 }
@@ -334,7 +317,7 @@ static void keep_plan(struct chat *x, const struct decision *d) {
 
 static void select_provider(struct simulation *sim, struct chat *x) {
   uint16_t candidates[PLAN_PROVIDERS_MAX];
-  unsigned n = find_candidates(sim, x, candidates);
+  unsigned n = plan_candidates(sim->plan, candidates, &x->serves, &x->tried, clock_mono_ms());
   if (n == 0) {
     give_up(sim, x);
     return;
@@ -359,10 +342,7 @@ static void select_provider(struct simulation *sim, struct chat *x) {
 
 static bool take_retry(struct simulation *sim, struct chat *x) {
   if (x->holds_retry) return true;
-  const struct settings *set = &sim->plan->settings;
-  double share = set->retry_budget * sim->n_active;
-  double limit = share > set->retry_budget_min ? share : set->retry_budget_min;
-  if (sim->active_retries + 1 > limit) return false;
+  if (sim->active_retries + 1 > settings_retry_limit(&sim->plan->settings, sim->n_active)) return false;
   sim->active_retries++;
   x->holds_retry = true;
   return true;

@@ -269,24 +269,6 @@ static void fill_request(struct exchange *x, struct lb_request *r) {
   };
 }
 
-/* Who may be tried now, in configuration order. */
-static unsigned find_candidates(const struct exchange *x, uint16_t *out) {
-  uint64_t now = clock_mono_ms();
-  const struct plan *plan = x->plan;
-  unsigned n = 0, n_serving = 0;
-  for (unsigned i = 0; i < plan->n_entries; i++) {
-    if (!slot_has(&x->serves, i) || slot_has(&x->tried, i)) continue;
-    n_serving++;
-    if (provider_barred(plan->entries[i].provider, now) == PROVIDER_IS_FREE) out[n++] = (uint16_t)i;
-  }
-  if (n || !n_serving || plan->settings.panic_refuse) return n;
-  for (unsigned i = 0; i < plan->n_entries; i++) {
-    if (!slot_has(&x->serves, i) || slot_has(&x->tried, i)) continue;
-    if (provider_barred_in_panic(plan->entries[i].provider, now) == PROVIDER_IS_FREE) out[n++] = (uint16_t)i;
-  }
-  return n;
-}
-
 static uint32_t retry_after_s(const struct exchange *x) {
   uint64_t now = clock_mono_ms(), least = UINT64_MAX;
   for (unsigned i = 0; i < x->plan->n_entries; i++) {
@@ -363,7 +345,7 @@ static void relay_failure(struct exchange *x);
 static void select_provider(struct exchange *x) {
   x->state = EXCHANGE_SELECTING;
   uint16_t candidates[PLAN_PROVIDERS_MAX];
-  unsigned n = find_candidates(x, candidates);
+  unsigned n = plan_candidates(x->plan, candidates, &x->serves, &x->tried, clock_mono_ms());
   if (n == 0) {
     if (x->n_attempts)
       relay_failure(x);
@@ -398,9 +380,7 @@ static void select_provider(struct exchange *x) {
 static bool take_retry(struct exchange *x) {
   if (x->holds_retry) return true;
   struct shared *s = x->flow->shared;
-  const struct settings *set = &x->plan->settings;
-  double share = set->retry_budget * shared_get_u32(&s->active_exchanges);
-  double limit = share > set->retry_budget_min ? share : set->retry_budget_min;
+  double limit = settings_retry_limit(&x->plan->settings, shared_get_u32(&s->active_exchanges));
   if (shared_add_u32(&s->active_retries, 1) > limit) {
     (void)shared_add_u32(&s->active_retries, -1);
     return false;

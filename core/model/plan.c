@@ -373,6 +373,34 @@ bool plan_who_serves(const struct plan *p, struct slot_set *out, struct span mod
   return route || !p->settings.strict_models;
 }
 
+typedef enum provider_bar bar_fn(const struct provider *p, uint64_t now_ms);
+
+static unsigned take_free(const struct plan *p, uint16_t *out, const struct slot_set *asked, bar_fn *bar,
+                          uint64_t now_ms) {
+  unsigned n = 0;
+  for (unsigned w = 0; w < ARRAY_LEN(asked->w); w++)
+    for (uint64_t left = asked->w[w]; left; left &= left - 1) {
+      unsigned slot = w * 64 + (unsigned)__builtin_ctzll(left);
+      if (bar(p->entries[slot].provider, now_ms) == PROVIDER_IS_FREE) out[n++] = (uint16_t)slot;
+    }
+  return n;
+}
+
+unsigned plan_candidates(const struct plan *p, uint16_t *out, const struct slot_set *serves,
+                         const struct slot_set *tried, uint64_t now_ms) {
+  struct slot_set asked;
+  for (unsigned w = 0; w < ARRAY_LEN(asked.w); w++)
+    asked.w[w] = serves->w[w] & ~tried->w[w];
+  unsigned n = take_free(p, out, &asked, provider_barred, now_ms);
+  if (n || p->settings.panic_refuse) return n;
+  return take_free(p, out, &asked, provider_barred_in_panic, now_ms);
+}
+
+double settings_retry_limit(const struct settings *s, uint32_t active) {
+  double share = s->retry_budget * active;
+  return share > s->retry_budget_min ? share : s->retry_budget_min;
+}
+
 int plan_find(const struct plan *p, struct span id) {
   for (unsigned i = 0; i < p->n_entries; i++)
     if (provider_id_eq(span_str(p->entries[i].provider->id), id)) return (int)i;

@@ -135,6 +135,15 @@ void endpoint_release(struct endpoint *e);
  * own is therefore not asked while another one has exactly that model.
  */
 bool plan_who_serves(const struct plan *p, struct slot_set *out, struct span model);
+/*
+ * Who may be tried now, in configuration order: those of `serves` without `tried` that nothing bars; when that leaves nobody,
+ * those that only bad health or a pause for their account bars, unless `panic = "refuse"`. Returns their number; `out` has
+ * room for PLAN_PROVIDERS_MAX slots.
+ */
+unsigned plan_candidates(const struct plan *p, uint16_t *out, const struct slot_set *serves,
+                         const struct slot_set *tried, uint64_t now_ms);
+/* Retries that may run at once while `active` requests do. */
+double settings_retry_limit(const struct settings *s, uint32_t active);
 /* Slot of the provider with that id, or -1. Ids compare without case when they are addresses. */
 int plan_find(const struct plan *p, struct span id);
 

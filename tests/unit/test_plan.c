@@ -267,6 +267,71 @@ static void what_is_no_endpoint_is_refused(void) {
   CHECK(endpoint_parse(&e, span_make(text, sizeof text)));
 }
 
+/* The slots below 8 as bits. */
+static int candidates(const struct plan *p, int serves, int tried) {
+  struct slot_set from = {{(uint64_t)serves}}, without = {{(uint64_t)tried}};
+  uint16_t out[PLAN_PROVIDERS_MAX];
+  unsigned n = plan_candidates(p, out, &from, &without, 1000);
+  int bits = 0;
+  for (unsigned i = 0; i < n; i++) {
+    if (i) CHECK(out[i] > out[i - 1]);
+    bits |= 1 << out[i];
+  }
+  return bits;
+}
+
+static void candidates_serve_the_model_were_not_tried_and_are_free(void) {
+  struct plan *p = plan_of(3, abc, NULL);
+  plan_seal(p);
+  CHECK_INT(candidates(p, 7, 0), 7);
+  CHECK_INT(candidates(p, 5, 0), 5);
+  CHECK_INT(candidates(p, 7, 2), 5);
+  CHECK_INT(candidates(p, 3, 3), 0);
+  provider_switch(p->entries[2].provider, PROVIDER_DISABLED);
+  CHECK_INT(candidates(p, 7, 0), 3);
+  p->entries[0].provider->state = PROVIDER_DOWN;
+  CHECK_INT(candidates(p, 7, 0), 2);
+  plan_unref(&p);
+}
+
+static void when_nobody_is_free_the_unhealthy_are_candidates_unless_panic_is_refused(void) {
+  struct plan *p = plan_of(3, abc, NULL);
+  plan_seal(p);
+  p->entries[0].provider->state = p->entries[1].provider->state = PROVIDER_DOWN;
+  provider_switch(p->entries[2].provider, PROVIDER_DISABLED);
+  CHECK_INT(candidates(p, 7, 0), 3);
+  CHECK_INT(candidates(p, 7, 1), 2);
+  CHECK_INT(candidates(p, 4, 0), 0);
+  p->settings.panic_refuse = true;
+  CHECK_INT(candidates(p, 7, 0), 0);
+  plan_unref(&p);
+}
+
+static void slots_of_every_word_are_candidates(void) {
+  struct plan *p = plan_new();
+  p->n_entries = PLAN_PROVIDERS_MAX;
+  p->entries = x_calloc(PLAN_PROVIDERS_MAX, sizeof *p->entries);
+  for (unsigned i = 0; i < PLAN_PROVIDERS_MAX; i++) {
+    char id[16];
+    (void)snprintf(id, sizeof id, "p%u", i);
+    p->entries[i].provider = provider_new(id, PROVIDER_DIRECT, 0);
+  }
+  plan_seal(p);
+  struct slot_set none = {{0}};
+  uint16_t out[PLAN_PROVIDERS_MAX];
+  CHECK_INT(plan_candidates(p, out, &p->all, &none, 0), PLAN_PROVIDERS_MAX);
+  for (unsigned i = 0; i < PLAN_PROVIDERS_MAX; i++)
+    CHECK_INT(out[i], i);
+  plan_unref(&p);
+}
+
+static void retries_are_a_share_of_the_active_requests_with_a_floor(void) {
+  struct settings s = {.retry_budget = 0.2, .retry_budget_min = 3};
+  CHECK(settings_retry_limit(&s, 0) == 3);
+  CHECK(settings_retry_limit(&s, 10) == 3);
+  CHECK(settings_retry_limit(&s, 100) == 20);
+}
+
 int main(void) {
   RUN(defaults_are_those_of_the_contract);
   RUN(the_last_reference_frees_everything);
@@ -280,5 +345,9 @@ int main(void) {
   RUN(find_knows_ids_and_addresses_in_any_case);
   RUN(an_endpoint_comes_apart);
   RUN(what_is_no_endpoint_is_refused);
+  RUN(candidates_serve_the_model_were_not_tried_and_are_free);
+  RUN(when_nobody_is_free_the_unhealthy_are_candidates_unless_panic_is_refused);
+  RUN(slots_of_every_word_are_candidates);
+  RUN(retries_are_a_share_of_the_active_requests_with_a_floor);
   return CHECK_END();
 }
