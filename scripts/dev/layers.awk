@@ -5,12 +5,13 @@
 #   4 flow
 #   3 script  sign  net    (never each other; sign and net see floors 0 and 1 only)
 #   2 model
-#   1 wire
+#   1 wire, and eth on top of it
 #   0 base
 
 BEGIN {
   floor["base"] = 0
   floor["wire"] = 1
+  floor["eth"] = 1.5
   floor["model"] = 2
   floor["script"] = floor["sign"] = floor["net"] = 3
   floor["flow"] = 4
