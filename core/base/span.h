@@ -66,6 +66,13 @@ static inline struct span span_trim(struct span s) {
   return s;
 }
 
+/* A copy with a NUL behind it, cut to what fits into `size` bytes. */
+static inline void span_to_text(char *out, size_t size, struct span s) {
+  size_t len = s.len < size ? s.len : size - 1;
+  if (len) memcpy(out, s.ptr, len);
+  out[len] = '\0';
+}
+
 /* Where `needle` starts in `hay`, or NULL. */
 static inline const char *span_find(struct span hay, struct span needle) {
   if (needle.len == 0 || hay.len < needle.len) return NULL;

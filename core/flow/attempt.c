@@ -202,8 +202,7 @@ static void on_head(void *user, const struct http_response *head) {
     return;
   }
   const struct http_field *f = http_find(head->fields, head->n_fields, HTTP_FIELD_ZG_RES_KEY);
-  if (f && f->value.len <= SESSION_KEY_MAX)
-    (void)snprintf(a->res_key, sizeof a->res_key, "%.*s", SPAN_FMT(f->value));
+  if (f && f->value.len <= SESSION_KEY_MAX) span_to_text(a->res_key, sizeof a->res_key, f->value);
   a->length = head->framing == HTTP_LENGTH ? head->content_length : REPLY_LENGTH_UNKNOWN;
   if (head->status < 200 || head->status > 299) {
     a->phase = ATTEMPT_COLLECTING;
@@ -300,19 +299,17 @@ static const struct upstream_events EVENTS = {.on_head = on_head, .on_data = on_
 /* ---- the beginning ---- */
 
 /* The provider's credentials, attached after the choice and for this attempt alone. */
-static struct span own_fields(struct attempt *a, struct span extra) {
+static struct span own_fields(struct attempt *a) {
   const char *key = a->entry->api_key;
   static const char name[] = "Authorization: Bearer ";
   static const char agent[] = "User-Agent: moongate/" MOONGATE_VERSION "\r\n";
   size_t key_len = key ? strlen(key) : 0;
-  size_t len = sizeof agent - 1 + extra.len + (key ? sizeof name - 1 + key_len + 2 : 0);
+  size_t len = sizeof agent - 1 + (key ? sizeof name - 1 + key_len + 2 : 0);
   char *p = arena_alloc(a->arena, len);
   if (!p) return SPAN_NONE;
   size_t at = 0;
   memcpy(p, agent, sizeof agent - 1);
   at += sizeof agent - 1;
-  if (extra.len) memcpy(p + at, extra.ptr, extra.len);
-  at += extra.len;
   if (key) {
     memcpy(p + at, name, sizeof name - 1);
     at += sizeof name - 1;
@@ -344,7 +341,7 @@ void attempt_start(struct attempt *a, const struct attempt_request *req) {
       .is_post = true,
       .base = span_str(a->entry->endpoint.text),
       .path = req->path,
-      .fields = {req->fields, own_fields(a, req->extra_fields)},
+      .fields = {req->fields, own_fields(a)},
       .n_body = req->n_body,
       .connect_ms = a->settings->timeouts.connect,
       .events = &EVENTS,

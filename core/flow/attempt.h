@@ -65,9 +65,8 @@ struct attempt_request {
   const struct plan *plan;
   unsigned slot;
   struct arena *arena;
-  struct span path;         /* "/chat/completions" */
-  struct span fields;       /* of the client, allow-listed */
-  struct span extra_fields; /* ours, without credentials */
+  struct span path;   /* "/chat/completions" */
+  struct span fields; /* "Name: value\r\n" lines, without credentials */
   const struct span *body;
   unsigned n_body;
   bool wants_done_marker;

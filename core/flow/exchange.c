@@ -1,7 +1,7 @@
 #include "flow/exchange.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/redact.h"
-#include "base/siphash.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,30 +37,39 @@ static bool is_forwarded(const struct settings *s, const struct http_field *f) {
   return false;
 }
 
-static bool keep_forward_fields(struct exchange *x, const struct http_request *req) {
-  size_t len = 0;
+static char *put(char *at, struct span s) {
+  if (s.len) memcpy(at, s.ptr, s.len);
+  return at + s.len;
+}
+
+/* The client's fields that go on, and behind them our own that are the same for each attempt. */
+static bool keep_fields(struct exchange *x, const struct http_request *req) {
+  struct span id_name = SPAN("X-Request-Id: "), line_end = SPAN("\r\n");
+  struct span type = x->has_content_type ? SPAN_NONE : SPAN("Content-Type: application/json\r\n");
+  size_t len = 0, own = id_name.len + x->reply.request_id.len + line_end.len + type.len;
   bool keep[HTTP_FIELDS_MAX];
   for (unsigned i = 0; i < req->n_fields; i++) {
     keep[i] = is_forwarded(&x->plan->settings, &req->fields[i]) &&
               !http_is_named_by_connection(req->fields, req->n_fields, req->fields[i].name);
     if (keep[i]) len += req->fields[i].name.len + req->fields[i].value.len + 4;
   }
-  char *p = arena_alloc(&x->arena, len + 1);
+  char *p = arena_alloc(&x->arena, len + own);
   if (!p) return false;
   x->forward = span_make(p, len);
+  x->fields = span_make(p, len + own);
   for (unsigned i = 0; i < req->n_fields; i++) {
     if (!keep[i]) continue;
     const struct http_field *f = &req->fields[i];
-    memcpy(p, f->name.ptr, f->name.len);
-    p += f->name.len;
-    *p++ = ':';
-    *p++ = ' ';
-    if (f->value.len) memcpy(p, f->value.ptr, f->value.len);
+    p = put(p, f->name);
+    p = put(p, SPAN(": "));
     if (span_eq_nocase(f->name, PIN_FIELD)) x->pin = span_make(p, f->value.len);
-    p += f->value.len;
-    *p++ = '\r';
-    *p++ = '\n';
+    p = put(p, f->value);
+    p = put(p, line_end);
   }
+  p = put(p, id_name);
+  p = put(p, x->reply.request_id);
+  p = put(p, line_end);
+  (void)put(p, type);
   return true;
 }
 
@@ -78,10 +87,11 @@ static bool is_sane_request_id(struct span s) {
 static struct span request_id(struct exchange *x, const struct http_request *req) {
   const struct http_field *f = req ? http_find(req->fields, req->n_fields, HTTP_FIELD_X_REQUEST_ID) : NULL;
   if (f && is_sane_request_id(f->value)) return arena_copy(&x->arena, f->value);
-  char text[40];
-  int n = snprintf(text, sizeof text, "req_%016llx%08llx", (unsigned long long)rng_u64(&x->flow->rng),
-                   (unsigned long long)(rng_u64(&x->flow->rng) >> 32));
-  return arena_copy(&x->arena, span_make(text, (size_t)n));
+  char text[] = "req_000000000000000000000000";
+  uint64_t random[2] = {rng_u64(&x->flow->rng), rng_u64(&x->flow->rng)};
+  for (unsigned i = 0; i < 24; i++)
+    text[4 + i] = "0123456789abcdef"[random[i / 16] >> (i % 16 * 4) & 15];
+  return arena_copy(&x->arena, span_make(text, sizeof text - 1));
 }
 
 static struct span cors_origin(struct exchange *x, const struct http_request *req) {
@@ -125,7 +135,7 @@ struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_
   if (req && route && route->kind) {
     const struct http_field *session = http_find(req->fields, req->n_fields, HTTP_FIELD_X_SESSION_ID);
     if (session) x->session_key = arena_copy(&x->arena, session->value);
-    bool fits = keep_forward_fields(x, req);
+    bool fits = keep_fields(x, req);
     REQUIRE(fits); /* a head is at most HTTP_HEAD_MAX */
     x->is_counted = true;
     (void)shared_add_u32(&f->shared->active_exchanges, 1);
@@ -170,6 +180,7 @@ static void log_done(const struct exchange *x, const char *how) {
 static void fill_request(struct exchange *x, struct lb_request *r);
 
 static void observe(struct exchange *x) {
+  if (!generation_implements(x->generation, CALLBACK_OBSERVE)) return;
   struct lb_request r;
   fill_request(x, &r);
   r.attempt = x->n_attempts;
@@ -242,8 +253,7 @@ static struct lb_text text_of(struct span s) {
 }
 
 static double hash53(struct span s) {
-  static const struct siphash_key key = {0x6d6f6f6e67617465u, 0x7072656669786573u};
-  return (double)(siphash(&key, s.ptr, s.len) >> 11);
+  return (double)(hash_bytes(s, 0) >> 11);
 }
 
 static void fill_request(struct exchange *x, struct lb_request *r) {
@@ -300,17 +310,13 @@ static void try_provider(struct exchange *x, unsigned slot) {
   unsigned n =
       request_body_splice(&x->facts, segments, buf_span(&x->body), is_read ? span_str(e->model) : SPAN_NONE,
                           e->provider->kind == PROVIDER_ONCHAIN, &x->arena);
-  char line[160];
-  int len = snprintf(line, sizeof line, "X-Request-Id: %.*s\r\n%s", SPAN_FMT(x->reply.request_id),
-                     x->has_content_type ? "" : "Content-Type: application/json\r\n");
   struct attempt_request req = {
       .flow = x->flow,
       .plan = x->plan,
       .slot = slot,
       .arena = &x->arena,
       .path = span_str(x->route->upstream_path),
-      .fields = x->forward,
-      .extra_fields = arena_copy(&x->arena, span_make(line, (size_t)len)),
+      .fields = x->fields,
       .body = segments,
       .n_body = n,
       .wants_done_marker = x->route->is_chat && x->facts.is_stream,
@@ -503,13 +509,10 @@ static void file_session(struct exchange *x) {
   if (!a->answer.id_len && !a->res_key[0]) return;
   struct session s;
   memset(&s, 0, sizeof s);
-  (void)snprintf(s.provider, sizeof s.provider, "%s", a->entry->provider->id);
-  if (a->entry->model)
-    (void)snprintf(s.model, sizeof s.model, "%s", a->entry->model);
-  else if (x->facts.model.len)
-    (void)snprintf(s.model, sizeof s.model, "%.*s", SPAN_FMT(x->facts.model));
-  (void)snprintf(s.res_key, sizeof s.res_key, "%s", a->res_key);
-  (void)snprintf(s.id, sizeof s.id, "%.*s", (int)a->answer.id_len, a->answer.id);
+  span_to_text(s.provider, sizeof s.provider, span_str(a->entry->provider->id));
+  span_to_text(s.model, sizeof s.model, a->entry->model ? span_str(a->entry->model) : x->facts.model);
+  span_to_text(s.res_key, sizeof s.res_key, span_str(a->res_key));
+  span_to_text(s.id, sizeof s.id, span_make(a->answer.id, a->answer.id_len));
   s.created_wall_ms = clock_wall_ms();
   s.tokens_in = a->answer.tokens_in;
   s.tokens_out = a->answer.tokens_out;

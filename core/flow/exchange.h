@@ -64,6 +64,7 @@ struct exchange {
   struct buf body;
   size_t counted_bytes; /* of body, in shared.buffered_bytes */
   struct span forward;  /* the client's allow-listed fields, as lines */
+  struct span fields;   /* these, and ours that are the same for each attempt */
   struct span session_key;
   struct span pin;           /* the provider that the client insists on; empty: any */
   struct request_body facts; /* found in the body */

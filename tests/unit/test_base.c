@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/rand.h"
+#include "base/hash.h"
 #include "base/siphash.h"
 #include "base/span.h"
 #include "check.h"
@@ -317,6 +318,39 @@ static void the_kernel_gives_other_bytes_each_time(void) {
   CHECK(memcmp(a, b, sizeof a) != 0);
 }
 
+/* ---- hash ---- */
+
+static void hash_is_the_same_everywhere(void) {
+  CHECK(hash_bytes(SPAN_NONE, 0) == hash_bytes(SPAN(""), 0));
+  CHECK(hash_bytes(SPAN("moongate"), 0) == UINT64_C(0xad1e947d250cb64a));
+  CHECK(hash_bytes(SPAN("a prompt of more than thirty-two bytes, and some"), 7) ==
+        UINT64_C(0xc522ed0b1e892773));
+}
+
+static void hash_sees_each_byte_and_the_length(void) {
+  char text[100] = {0};
+  for (size_t len = 1; len <= sizeof text; len++) {
+    uint64_t plain = hash_bytes(span_make(text, len), 0);
+    CHECK(plain != hash_bytes(span_make(text, len - 1), 0));
+    for (size_t i = 0; i < len; i++) {
+      text[i] = 1;
+      CHECK(plain != hash_bytes(span_make(text, len), 0));
+      text[i] = 0;
+    }
+  }
+}
+
+static void hash_spreads_numbers_evenly(void) {
+  unsigned counts[16] = {0};
+  for (unsigned i = 0; i < 16000; i++) {
+    char text[16];
+    int n = snprintf(text, sizeof text, "user-%u", i);
+    counts[hash_bytes(span_make(text, (size_t)n), 0) >> 60]++;
+  }
+  for (unsigned i = 0; i < 16; i++)
+    CHECK(counts[i] > 850 && counts[i] < 1150);
+}
+
 /* ---- siphash ---- */
 
 static void siphash_gives_the_official_vectors(void) {
@@ -401,6 +435,9 @@ int main(void) {
   RUN(rng_below_stays_in_range_and_is_even);
   RUN(rng_double_is_from_0_to_below_1);
   RUN(the_kernel_gives_other_bytes_each_time);
+  RUN(hash_is_the_same_everywhere);
+  RUN(hash_sees_each_byte_and_the_length);
+  RUN(hash_spreads_numbers_evenly);
   RUN(siphash_gives_the_official_vectors);
   RUN(equal_constant_time_compares);
   RUN(wipe_and_copies);
