@@ -7,9 +7,33 @@ void buf_init(struct buf *b, size_t max_bytes) {
   *b = (struct buf){.max = max_bytes};
 }
 
+void buf_init_in(struct buf *b, size_t max_bytes, struct blocks *blocks) {
+  *b = (struct buf){.max = max_bytes, .blocks = blocks};
+}
+
 void buf_release(struct buf *b) {
-  free(b->data);
-  *b = (struct buf){.max = b->max};
+  if (b->blocks)
+    blocks_give(b->blocks, b->data, b->cap + 1);
+  else
+    free(b->data);
+  *b = (struct buf){.max = b->max, .blocks = b->blocks};
+}
+
+/* Room for `cap` bytes and one more: the NUL of a full buffer, for buf_cstr() and vsnprintf(). */
+static void resize(struct buf *b, size_t cap) {
+  /* What blocks do not keep need not be copied by hand. */
+  bool is_malloc = !b->blocks || (cap >= BLOCK_MAX && (!b->data || b->cap >= BLOCK_MAX));
+  if (is_malloc) {
+    b->data = x_realloc(b->data, cap + 1);
+    b->cap = cap;
+    return;
+  }
+  size_t size;
+  char *data = blocks_take(b->blocks, cap + 1, &size);
+  if (b->len) memcpy(data, b->data, b->len);
+  if (b->data) blocks_give(b->blocks, b->data, b->cap + 1);
+  b->data = data;
+  b->cap = size - 1 < b->max ? size - 1 : b->max;
 }
 
 int buf_reserve(struct buf *b, size_t extra) {
@@ -18,10 +42,7 @@ int buf_reserve(struct buf *b, size_t extra) {
   size_t need = b->len + extra, cap = b->cap ? b->cap : 255;
   while (cap < need)
     cap = cap > SIZE_MAX / 4 ? need : cap * 2 + 1;
-  if (cap > b->max) cap = b->max;
-  /* One byte more than is told: the NUL of a full buffer, for buf_cstr() and vsnprintf(). */
-  b->data = x_realloc(b->data, cap + 1);
-  b->cap = cap;
+  resize(b, cap < b->max ? cap : b->max);
   return 0;
 }
 

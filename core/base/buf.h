@@ -2,13 +2,15 @@
  * buf: a growable byte buffer that never exceeds the maximum given at init.
  *
  * Invariants: len <= cap <= max (cap may be 0, then data is NULL). The bytes are not NUL-terminated, except
- * right after buf_cstr(). The caller owns the struct, buf owns the bytes.
+ * right after buf_cstr(). The caller owns the struct, buf owns the bytes. A buffer that was given blocks takes its
+ * memory from them and belongs to their thread.
  * Errors: appends return 0 or ERR_TOO_LARGE and change nothing in that case.
  */
 #ifndef MOONGATE_BASE_BUF_H
 #define MOONGATE_BASE_BUF_H
 
 #include "base/base.h"
+#include "base/blocks.h"
 #include "base/err.h"
 #include "base/span.h"
 
@@ -17,9 +19,11 @@
 struct buf {
   char *data;
   size_t len, cap, max;
+  struct blocks *blocks; /* NULL: memory is malloc's */
 };
 
 void buf_init(struct buf *b, size_t max_bytes);
+void buf_init_in(struct buf *b, size_t max_bytes, struct blocks *blocks);
 /* Frees the bytes; the buffer may be used again with the same maximum. */
 void buf_release(struct buf *b);
 /* Forgets the content, keeps the memory. */

@@ -335,7 +335,7 @@ void attempt_start(struct attempt *a, const struct attempt_request *req) {
       .arena = req->arena,
   };
   answer_init(&a->answer, ANSWER_OPAQUE);
-  buf_init(&a->held, ATTEMPT_ERROR_MAX);
+  buf_init_in(&a->held, ATTEMPT_ERROR_MAX, &a->flow->loop->blocks);
   provider_begin(a->entry->provider);
   struct upstream_request up = {
       .is_post = true,

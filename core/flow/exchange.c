@@ -107,18 +107,18 @@ static struct span cors_origin(struct exchange *x, const struct http_request *re
 
 struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req,
                               const struct route *route) {
-  struct exchange *x = x_calloc(1, sizeof *x);
-  x->flow = f;
-  x->id = ++f->last_exchange_id;
-  x->generation = f->generation;
-  x->plan = generation_plan(f->generation);
+  struct exchange *x = blocks_take(&f->loop->blocks, sizeof *x, NULL);
+  *x = (struct exchange){.flow = f,
+                         .id = ++f->last_exchange_id,
+                         .generation = f->generation,
+                         .plan = generation_plan(f->generation),
+                         .route = route,
+                         .started_us = clock_mono_us()};
   generation_enter(x->generation);
-  x->route = route;
-  x->started_us = clock_mono_us();
   request_body_init(&x->facts);
   arena_init(&x->arena, &f->loop->arenas, EXCHANGE_ARENA_MAX);
   size_t body_max = route && !route->kind ? route->body_max : x->plan->settings.max_body_bytes;
-  buf_init(&x->body, body_max);
+  buf_init_in(&x->body, body_max, &f->loop->blocks);
   memcpy(x->peer, c->peer, sizeof x->peer);
   list_push_back(&f->exchanges, &x->node);
   x->reply = (struct reply){.flow = f, .conn = c, .keep = true};
@@ -167,7 +167,7 @@ void exchange_free(struct exchange *x) {
   arena_reset(&x->arena);
   list_remove(&x->node);
   struct generation *g = x->generation;
-  free(x);
+  blocks_give(&f->loop->blocks, x, sizeof *x);
   if (generation_leave(g) && g != f->generation) f->shared->return_generation(f->shared, g);
 }
 

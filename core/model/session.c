@@ -13,6 +13,9 @@
  *
  * Locks: put holds the shards of both keys, the lower one taken first. Everyone else holds one at a time:
  * whoever removes a session takes its second key out of the other shard after letting go of the first.
+ *
+ * Memory of records that have gone waits in its shard for the next ones, by size, so that a table where as many
+ * come as go asks malloc for nothing.
  */
 
 #define SHARD_BITS 12
@@ -24,12 +27,22 @@
 #define SLOTS_MIN  16
 /* The most sessions that one put evicts, and a sweep takes per lock. */
 #define BATCH 16
+/* Records have sizes of whole steps. */
+#define RECORD_STEP    32
+#define RECORD_CLASSES 20
+/* What a shard keeps of them: so many, and a share of those that live. */
+#define SPARES_MIN   16
+#define SPARES_SHARE 8
 
 struct record {
-  uint64_t hash[2]; /* of its keys; equal when there is one */
+  union {
+    uint64_t hash[2];    /* of its keys; equal when there is one */
+    struct record *next; /* of a spare one */
+  };
   uint64_t created_wall_ms;
   int64_t tokens_in, tokens_out;
   uint8_t provider_len, model_len, res_key_len, id_len;
+  uint8_t class;
   bool has_digests, id_is_res_key;
   char bytes[]; /* digests, provider, model, res_key, id (unless it is the res_key) */
 };
@@ -54,6 +67,8 @@ struct shard {
   uint32_t slots_cap, slots_n, free;
   uint32_t newest, oldest;
   uint32_t n; /* sessions that live here; read without the lock as a hint */
+  uint32_t n_spares;
+  struct record *spares[RECORD_CLASSES];
 };
 
 struct session_table {
@@ -70,8 +85,7 @@ struct session_table {
 
 /* A session taken out of its shard, on its way out of the other one. */
 struct victim {
-  struct record *record;
-  uint64_t handle;
+  uint64_t hash[2], handle;
 };
 
 static uint64_t handle_make(unsigned shard, uint32_t slot, uint32_t turn) {
@@ -203,17 +217,43 @@ static struct slot *slot_get(const struct shard *s, uint64_t handle) {
   return x->record && x->turn == handle_turn(handle) ? x : NULL;
 }
 
+static void record_give_locked(struct shard *s, struct record *r) {
+  if (s->n_spares >= SPARES_MIN + s->n / SPARES_SHARE) {
+    free(r);
+    return;
+  }
+  r->next = s->spares[r->class];
+  s->spares[r->class] = r;
+  s->n_spares++;
+}
+
+static struct record *record_take_locked(struct shard *s, size_t size) {
+  size_t class = (size - 1) / RECORD_STEP;
+  REQUIRE(class < RECORD_CLASSES);
+  struct record *r = s->spares[class];
+  if (r) {
+    s->spares[class] = r->next;
+    s->n_spares--;
+  } else {
+    r = x_malloc((class + 1) * RECORD_STEP);
+  }
+  r->class = (uint8_t) class;
+  return r;
+}
+
 /* Takes a session out of its own shard; victims_end does the rest. */
 static struct victim detach_locked(struct session_table *t, struct shard *s, uint32_t at) {
   struct slot *x = &s->slots[at];
-  struct victim v = {x->record, handle_make((unsigned)(s - t->shards), at, x->turn)};
+  struct record *r = x->record;
+  struct victim v = {{r->hash[0], r->hash[1]}, handle_make((unsigned)(s - t->shards), at, x->turn)};
   order_unlink(s, at);
-  index_remove(s, v.record->hash[0], v.handle);
+  index_remove(s, v.hash[0], v.handle);
   x->record = NULL;
   x->turn = (x->turn + 1) & ((1u << TURN_BITS) - 1);
   if (x->turn == 0) x->turn = 1;
   x->newer = s->free;
   s->free = at;
+  record_give_locked(s, r);
   __atomic_store_n(&s->n, s->n - 1, __ATOMIC_RELAXED);
   __atomic_fetch_sub(&t->count, 1, __ATOMIC_RELAXED);
   return v;
@@ -222,14 +262,12 @@ static struct victim detach_locked(struct session_table *t, struct shard *s, uin
 static void victims_end(struct session_table *t, const struct victim *victims, size_t n) {
   for (size_t i = 0; i < n; i++) {
     /* cppcheck-suppress uninitvar ; only the first n are read */
-    struct record *r = victims[i].record;
-    if (r->hash[1] != r->hash[0]) {
-      struct shard *s = &t->shards[shard_of(t, r->hash[1])];
-      pthread_mutex_lock(&s->lock);
-      index_remove(s, r->hash[1], victims[i].handle);
-      pthread_mutex_unlock(&s->lock);
-    }
-    free(r);
+    const struct victim *v = &victims[i];
+    if (v->hash[1] == v->hash[0]) continue;
+    struct shard *s = &t->shards[shard_of(t, v->hash[1])];
+    pthread_mutex_lock(&s->lock);
+    index_remove(s, v->hash[1], v->handle);
+    pthread_mutex_unlock(&s->lock);
   }
 }
 
@@ -253,34 +291,52 @@ static char *put_bytes(char *to, const void *from, size_t len) {
   return to + len;
 }
 
-static struct record *record_new(const struct session_table *t, const struct session *s) {
-  size_t provider = strnlen(s->provider, SESSION_PROVIDER_MAX), model = strnlen(s->model, SESSION_MODEL_MAX);
-  size_t res_key = strnlen(s->res_key, SESSION_KEY_MAX), id = strnlen(s->id, SESSION_KEY_MAX);
-  if (res_key == 0 && id == 0) return NULL;
-  bool same = res_key == id && memcmp(s->res_key, s->id, id) == 0;
-  struct record *r = x_malloc(offsetof(struct record, bytes) + (s->has_digests ? 64 : 0) + provider + model +
-                              res_key + (same ? 0 : id));
+/* What is known of a record before it has memory. */
+struct draft {
+  const struct session *s;
+  size_t provider, model, res_key, id, size; /* lengths */
+  bool same;
+  uint64_t hash[2];
+};
+
+/* False when it has no key. */
+static bool draft_make(struct draft *d, const struct session_table *t, const struct session *s) {
+  d->s = s;
+  d->provider = strnlen(s->provider, SESSION_PROVIDER_MAX);
+  d->model = strnlen(s->model, SESSION_MODEL_MAX);
+  d->res_key = strnlen(s->res_key, SESSION_KEY_MAX);
+  d->id = strnlen(s->id, SESSION_KEY_MAX);
+  if (d->res_key == 0 && d->id == 0) return false;
+  d->same = d->res_key == d->id && memcmp(s->res_key, s->id, d->id) == 0;
+  d->size = offsetof(struct record, bytes) + (s->has_digests ? 64 : 0) + d->provider + d->model + d->res_key +
+            (d->same ? 0 : d->id);
+  d->hash[0] = d->res_key ? siphash(&t->key, s->res_key, d->res_key) : siphash(&t->key, s->id, d->id);
+  d->hash[1] = d->res_key && d->id && !d->same ? siphash(&t->key, s->id, d->id) : d->hash[0];
+  return true;
+}
+
+static void record_fill(struct record *r, const struct draft *d) {
+  const struct session *s = d->s;
+  r->hash[0] = d->hash[0];
+  r->hash[1] = d->hash[1];
   r->created_wall_ms = s->created_wall_ms;
   r->tokens_in = s->tokens_in;
   r->tokens_out = s->tokens_out;
-  r->provider_len = (uint8_t)provider;
-  r->model_len = (uint8_t)model;
-  r->res_key_len = (uint8_t)res_key;
-  r->id_len = (uint8_t)id;
+  r->provider_len = (uint8_t)d->provider;
+  r->model_len = (uint8_t)d->model;
+  r->res_key_len = (uint8_t)d->res_key;
+  r->id_len = (uint8_t)d->id;
   r->has_digests = s->has_digests;
-  r->id_is_res_key = same;
+  r->id_is_res_key = d->same;
   char *at = r->bytes;
   if (s->has_digests) {
     at = put_bytes(at, s->request_sha256, 32);
     at = put_bytes(at, s->response_sha256, 32);
   }
-  at = put_bytes(at, s->provider, provider);
-  at = put_bytes(at, s->model, model);
-  at = put_bytes(at, s->res_key, res_key);
-  if (!same) put_bytes(at, s->id, id);
-  r->hash[0] = res_key ? siphash(&t->key, s->res_key, res_key) : siphash(&t->key, s->id, id);
-  r->hash[1] = res_key && id && !same ? siphash(&t->key, s->id, id) : r->hash[0];
-  return r;
+  at = put_bytes(at, s->provider, d->provider);
+  at = put_bytes(at, s->model, d->model);
+  at = put_bytes(at, s->res_key, d->res_key);
+  if (!d->same) put_bytes(at, s->id, d->id);
 }
 
 static const char *get_text(char *out, const char *from, size_t len) {
@@ -335,6 +391,12 @@ void session_table_free(struct session_table *t) {
     struct shard *s = &t->shards[i];
     for (uint32_t k = 0; k < s->slots_n; k++)
       free(s->slots[k].record);
+    for (unsigned class = 0; class < RECORD_CLASSES; class ++) {
+      for (struct record *r = s->spares[class], *next; r; r = next) {
+        next = r->next;
+        free(r);
+      }
+    }
     free(s->slots);
     free(s->index);
     pthread_mutex_destroy(&s->lock);
@@ -431,16 +493,18 @@ static void unlock_both(struct shard *a, struct shard *b) {
 }
 
 void session_put(struct session_table *t, const struct session *session, uint64_t now_ms) {
-  struct record *r = record_new(t, session);
-  if (!r) return;
-  unsigned home = shard_of(t, r->hash[0]);
-  struct shard *s = &t->shards[home], *other = &t->shards[shard_of(t, r->hash[1])];
+  struct draft d;
+  if (!draft_make(&d, t, session)) return;
+  unsigned home = shard_of(t, d.hash[0]);
+  struct shard *s = &t->shards[home], *other = &t->shards[shard_of(t, d.hash[1])];
   struct victim victims[BATCH];
   uint64_t before[2] = {0, 0};
 
   lock_both(s, other);
-  if (other->index_cap) __builtin_prefetch(&other->index[index_home(other, r->hash[1])], 1);
-  prefetch_put(s, r->hash[0]);
+  if (other->index_cap) __builtin_prefetch(&other->index[index_home(other, d.hash[1])], 1);
+  prefetch_put(s, d.hash[0]);
+  struct record *r = record_take_locked(s, d.size);
+  record_fill(r, &d);
   uint32_t at = slot_take(s);
   uint64_t handle = handle_make(home, at, s->slots[at].turn);
   s->slots[at].record = r;
@@ -448,8 +512,8 @@ void session_put(struct session_table *t, const struct session *session, uint64_
   s->slots[at].nth_use = 0;
   note_use(t, &s->slots[at], now_ms);
   order_push(s, at);
-  before[0] = index_set(s, r->hash[0], handle);
-  if (r->hash[1] != r->hash[0]) before[1] = index_set(other, r->hash[1], handle);
+  before[0] = index_set(s, d.hash[0], handle);
+  if (d.hash[1] != d.hash[0]) before[1] = index_set(other, d.hash[1], handle);
   __atomic_store_n(&s->n, s->n + 1, __ATOMIC_RELAXED);
   __atomic_fetch_add(&t->count, 1, __ATOMIC_RELAXED);
   /* What was filed under the same key usually lives here too and need not wait for its turn. */
@@ -486,7 +550,7 @@ bool session_get(struct session_table *t, struct session *out, struct span key, 
     pthread_mutex_lock(&s->lock);
   }
   struct slot *x = handle ? slot_get(s, handle) : NULL;
-  struct victim v = {NULL, 0};
+  struct victim v = {{0, 0}, 0};
   bool found = x && record_has_key(x->record, key);
   if (found && is_expired(x->used_ms, __atomic_load_n(&t->ttl_ms, __ATOMIC_RELAXED), now_ms)) {
     v = detach_locked(t, s, handle_slot(handle));
@@ -500,7 +564,7 @@ bool session_get(struct session_table *t, struct session *out, struct span key, 
     record_copy(x->record, out);
   }
   pthread_mutex_unlock(&s->lock);
-  if (v.record) victims_end(t, &v, 1);
+  if (v.handle) victims_end(t, &v, 1);
   return found;
 }
 

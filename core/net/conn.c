@@ -1,14 +1,12 @@
 #include "net/conn.h"
 
 #include <netinet/in.h>
-#include <stdlib.h>
 
-#define LINGER_MS       2000
-#define DRAIN_MS        5000
-#define BODY_GRACE_MS   5000
-#define OUT_MAX         (64u * 1024 * 1024)
-#define IN_MAX          (HTTP_HEAD_MAX + LOOP_READ_BYTES)
-#define KEEP_BUFFER_MAX 4096
+#define LINGER_MS     2000
+#define DRAIN_MS      5000
+#define BODY_GRACE_MS 5000
+#define OUT_MAX       (64u * 1024 * 1024)
+#define IN_MAX        (HTTP_HEAD_MAX + LOOP_READ_BYTES)
 
 static void parse(struct conn *c);
 static void on_deadline(struct wheel_timer *t);
@@ -28,7 +26,7 @@ static void on_closed(uv_handle_t *h) {
   buf_release(&c->in);
   buf_release(&c->out);
   buf_release(&c->writing);
-  free(c);
+  blocks_give(&c->server->loop->blocks, c, sizeof *c);
 }
 
 static void close_now(struct conn *c) {
@@ -398,10 +396,7 @@ static void on_write_stalled(struct wheel_timer *t) {
 static void on_written(uv_write_t *req, int status) {
   struct conn *c = req->data;
   c->is_writing = false;
-  if (c->writing.cap > KEEP_BUFFER_MAX)
-    buf_release(&c->writing);
-  else
-    buf_clear(&c->writing);
+  buf_release(&c->writing);
   if (c->state == CONN_CLOSING) return;
   loop_timer_stop(c->server->loop, &c->write_timer);
   if (status < 0) {
@@ -506,15 +501,15 @@ static void note_peer(struct conn *c) {
 }
 
 int conn_accept(struct conn_server *s, uv_stream_t *listener) {
-  struct conn *c = x_calloc(1, sizeof *c);
-  c->server = s;
-  c->minor = 1;
-  buf_init(&c->in, IN_MAX);
-  buf_init(&c->out, OUT_MAX);
-  buf_init(&c->writing, OUT_MAX);
+  struct blocks *blocks = &s->loop->blocks;
+  struct conn *c = blocks_take(blocks, sizeof *c, NULL);
+  *c = (struct conn){.server = s, .minor = 1};
+  buf_init_in(&c->in, IN_MAX, blocks);
+  buf_init_in(&c->out, OUT_MAX, blocks);
+  buf_init_in(&c->writing, OUT_MAX, blocks);
   int err = uv_tcp_init(&s->loop->uv, &c->tcp);
   if (err) {
-    free(c);
+    blocks_give(blocks, c, sizeof *c);
     return err;
   }
   c->tcp.data = c;

@@ -78,6 +78,7 @@ int loop_init(struct loop *l) {
   l->wheel_timer.data = l;
   wheel_init(&l->wheel, loop_now_ms(l));
   arena_pool_init(&l->arenas, 256);
+  blocks_init(&l->blocks, LOOP_KEPT_BYTES);
   l->read_buf = x_malloc(LOOP_READ_BYTES);
   return 0;
 }
@@ -94,5 +95,6 @@ void loop_close(struct loop *l) {
   int err = uv_loop_close(&l->uv);
   REQUIRE(err == 0);
   arena_pool_release(&l->arenas);
+  blocks_release(&l->blocks);
   free(l->read_buf);
 }

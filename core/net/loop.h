@@ -1,6 +1,6 @@
 /*
  * loop: one event loop with what everything on it shares: the timer wheel, a read buffer that is lent to
- * whichever socket has bytes, arena chunks, and a mailbox other threads may drop work into.
+ * whichever socket has bytes, arena chunks, blocks of memory, and a mailbox other threads may drop work into.
  *
  * Thread: one (its own), but for loop_post(). Owner: a worker or control.
  */
@@ -8,12 +8,14 @@
 #define MOONGATE_NET_LOOP_H
 
 #include "base/arena.h"
+#include "base/blocks.h"
 #include "base/wheel.h"
 
 #include <pthread.h>
 #include <uv.h>
 
 #define LOOP_READ_BYTES 65536
+#define LOOP_KEPT_BYTES (2u << 20) /* of blocks that are free */
 
 /* Work for the loop's thread. The poster allocates it; the function frees it. */
 struct loop_message {
@@ -27,6 +29,7 @@ struct loop {
   uv_timer_t wheel_timer;
   uint64_t wheel_due_ms; /* when wheel_timer fires; 0: not running */
   struct arena_pool arenas;
+  struct blocks blocks;
   char *read_buf; /* LOOP_READ_BYTES */
   bool read_buf_is_lent;
   uv_async_t mail;

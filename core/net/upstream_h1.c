@@ -21,7 +21,6 @@
 #define INTERIM_MAX     16
 #define SWEEP_MS        5000
 #define NEXT_ADDRESS_MS 1000 /* an address gets this long while another is left */
-#define FREE_CALLS_MAX  256
 
 enum phase { PHASE_RESOLVING, PHASE_CONNECTING, PHASE_SENDING, PHASE_HEAD, PHASE_BODY };
 
@@ -50,8 +49,7 @@ struct h1 {
   struct list origins;
   struct list sockets;
   struct wheel_timer sweep;
-  struct list free_calls;
-  unsigned n_free, n_live;
+  unsigned n_live;
   uint32_t idle_ms;
   struct http_response scratch;
   bool is_closing, is_released;
@@ -72,7 +70,7 @@ struct socket {
 
 struct h1_call {
   struct upstream_call base;
-  struct list node; /* origin.waiting or h1.free_calls */
+  struct list node; /* origin.waiting */
   struct h1 *h1;
   struct origin *origin;
   struct socket *socket;
@@ -120,8 +118,9 @@ static void forget_origin(struct origin *o) {
 static void on_socket_closed(uv_handle_t *h) {
   struct socket *s = h->data;
   list_remove(&s->node);
+  struct blocks *blocks = &s->h1->loop->blocks;
   forget_origin(s->origin);
-  free(s);
+  blocks_give(blocks, s, sizeof *s);
 }
 
 static void close_socket(struct socket *s) {
@@ -143,14 +142,8 @@ static void recycle(struct h1_call *call) {
   forget_origin(call->origin);
   h->n_live--;
   buf_release(&call->answer_head);
-  if (call->head.cap > 4096) buf_release(&call->head);
-  if (h->n_free >= FREE_CALLS_MAX || h->is_closing) {
-    buf_release(&call->head);
-    free(call);
-    return;
-  }
-  list_push_front(&h->free_calls, &call->node);
-  h->n_free++;
+  buf_release(&call->head);
+  blocks_give(&h->loop->blocks, call, sizeof *call);
 }
 
 /* The call is over; the connection was dealt with before. */
@@ -488,12 +481,11 @@ static void connect_next(struct h1_call *call) {
   bool is_over = passed >= call->req.connect_ms;
   while (!is_over && call->next_address < o->n_addresses) {
     const struct sockaddr *a = (const struct sockaddr *)&o->addresses[call->next_address++];
-    struct socket *s = x_calloc(1, sizeof *s);
-    s->h1 = h;
-    s->origin = o;
+    struct socket *s = blocks_take(&h->loop->blocks, sizeof *s, NULL);
+    *s = (struct socket){.h1 = h, .origin = o};
     list_init(&s->idle);
     if (uv_tcp_init(&h->loop->uv, &s->tcp)) {
-      free(s);
+      blocks_give(&h->loop->blocks, s, sizeof *s);
       continue;
     }
     s->tcp.data = s;
@@ -668,25 +660,14 @@ static struct origin *find_origin(struct h1 *h, struct span base) {
 
 static void start(struct transport *base, const struct upstream_request *req, struct upstream_call **out) {
   struct h1 *h = container_of(base, struct h1, base);
-  struct list *node = list_pop_front(&h->free_calls);
-  struct h1_call *call;
-  if (node) {
-    call = container_of(node, struct h1_call, node);
-    h->n_free--;
-  } else {
-    call = x_calloc(1, sizeof *call);
-    call->base.ops = h->base.ops;
-    call->h1 = h;
-    list_init(&call->node);
-    buf_init(&call->head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES);
-    buf_init(&call->answer_head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES);
-  }
-  call->origin = find_origin(h, req->base);
+  struct blocks *blocks = &h->loop->blocks;
+  struct h1_call *call = blocks_take(blocks, sizeof *call, NULL);
+  *call =
+      (struct h1_call){.base.ops = h->base.ops, .h1 = h, .origin = find_origin(h, req->base), .req = *req};
+  list_init(&call->node);
+  buf_init_in(&call->head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES, blocks);
+  buf_init_in(&call->answer_head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES, blocks);
   call->origin->n_users++;
-  call->req = *req;
-  call->socket = NULL;
-  call->connect_ms = 0;
-  call->is_replayed = call->is_paused = false;
   h->n_live++;
   *out = &call->base;
   begin(call, false);
@@ -718,13 +699,6 @@ static void release(struct transport *base) {
   list_each(socket_node, next_socket, &h->sockets) {
     close_socket(container_of(socket_node, struct socket, node));
   }
-  struct list *node;
-  while ((node = list_pop_front(&h->free_calls))) {
-    struct h1_call *call = container_of(node, struct h1_call, node);
-    buf_release(&call->head);
-    buf_release(&call->answer_head);
-    free(call);
-  }
   list_each(origin_node, next_origin, &h->origins) {
     struct origin *o = container_of(origin_node, struct origin, node);
     if (o->is_resolving) (void)uv_cancel((uv_req_t *)&o->request);
@@ -748,7 +722,6 @@ struct transport *transport_h1_new(struct loop *loop, const struct upstream_opti
   h->idle_ms = options->idle_ms;
   list_init(&h->origins);
   list_init(&h->sockets);
-  list_init(&h->free_calls);
   loop_timer_start(loop, &h->sweep, on_sweep, SWEEP_MS);
   return &h->base;
 }

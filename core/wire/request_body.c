@@ -117,18 +117,43 @@ bool request_body_read(struct request_body *b, struct request_fault *fault, stru
   return true;
 }
 
+/* The name as JSON, in the arena. Names rarely need an escape. */
+static struct span quoted(struct span name, struct arena *arena) {
+  for (size_t i = 0; i < name.len; i++) {
+    unsigned char c = (unsigned char)name.ptr[i];
+    if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') continue;
+    struct buf value;
+    struct json_writer w;
+    buf_init(&value, 6 * name.len + 64);
+    json_begin(&w, &value);
+    json_string(&w, name);
+    struct span copy = arena_copy(arena, buf_span(&value));
+    buf_release(&value);
+    return copy;
+  }
+  char *p = arena_alloc(arena, name.len + 2);
+  if (!p) return SPAN_NONE;
+  p[0] = p[name.len + 1] = '"';
+  memcpy(p + 1, name.ptr, name.len);
+  return span_make(p, name.len + 2);
+}
+
+/* "model":"name", as the first member. */
+static struct span member_of(struct span value, bool is_only, struct arena *arena) {
+  struct span name = SPAN("\"model\":");
+  char *p = arena_alloc(arena, name.len + value.len + 1);
+  if (!p) return SPAN_NONE;
+  memcpy(p, name.ptr, name.len);
+  memcpy(p + name.len, value.ptr, value.len);
+  p[name.len + value.len] = ',';
+  return span_make(p, name.len + value.len + !is_only);
+}
+
 /* The provider's name for the model where the client's stands, or in front of all members. */
 static bool splice_model(const struct request_body *b, struct splice *out, struct span text,
                          struct span model, struct arena *arena) {
-  struct buf value;
-  buf_init(&value, 6 * REQUEST_MODEL_MAX + 64);
-  struct json_writer w;
-  json_begin(&w, &value);
-  if (b->model_len == 0) buf_put_str(&value, "\"model\":");
-  json_string(&w, model);
-  if (b->model_len == 0 && !b->object_is_empty) buf_put_str(&value, ",");
-  struct span copy = arena_copy(arena, buf_span(&value));
-  buf_release(&value);
+  struct span copy = quoted(model, arena);
+  if (copy.ptr && b->model_len == 0) copy = member_of(copy, b->object_is_empty, arena);
   REQUIRE(copy.ptr != NULL); /* names are short beside the arena's cap */
   if (b->model_len && span_eq(copy, span_make(text.ptr + b->model_at, b->model_len))) return false;
   size_t at = b->model_len ? b->model_at : b->object_open + 1;

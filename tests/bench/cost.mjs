@@ -27,7 +27,7 @@ const dir = mkdtempSync(join(tmpdir(), 'moongate-cost-'));
 
 const TOLERANCE = 0.03;
 const WARM = 100; // before the first of the two counts under callgrind
-const WARM_COUNTED = 6000; // until the session table is full everywhere
+const WARM_COUNTED = 20000; // until the session table is full everywhere
 const REQUESTS = 1000;
 const DEADLINE_MS = 300000;
 const COUNTS = ['allocations', 'frees', 'reads', 'writes', 'waits', 'epoll_ctls']; // as in count_calls.c

@@ -1,4 +1,5 @@
 #include "base/arena.h"
+#include "base/blocks.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -84,6 +85,74 @@ static void buf_grows_without_losing_bytes(void) {
     same = same && b.data[i] == (char)('0' + i % 10);
   CHECK(same);
   buf_release(&b);
+}
+
+/* ---- blocks ---- */
+
+static void blocks_are_as_large_as_asked(void) {
+  struct blocks b;
+  blocks_init(&b, 1 << 22);
+  for (size_t need = 0; need < 3 * BLOCK_MAX; need = need + need / 7 + 1) {
+    size_t size = 0;
+    char *p = blocks_take(&b, need, &size);
+    CHECK(size >= need);
+    CHECK(size <= 2 * need + BLOCK_STEP);
+    memset(p, 0xa5, size);
+    blocks_give(&b, p, need);
+    CHECK(b.kept <= b.max_kept);
+  }
+  blocks_release(&b);
+}
+
+static void blocks_given_back_are_taken_again_by_either_size(void) {
+  struct blocks b;
+  blocks_init(&b, 1 << 22);
+  static const size_t NEEDS[] = {1, 64, 65, 1000, 2048, 2049, 5000, 100000, BLOCK_MAX};
+  for (unsigned i = 0; b.max_kept && i < ARRAY_LEN(NEEDS); i++) {
+    size_t size = 0, again = 0;
+    void *p = blocks_take(&b, NEEDS[i], &size);
+    blocks_give(&b, p, NEEDS[i]);
+    CHECK(blocks_take(&b, size, &again) == p);
+    CHECK_INT(again, size);
+    blocks_give(&b, p, size);
+  }
+  blocks_release(&b);
+}
+
+static void blocks_keep_no_more_than_they_may(void) {
+  struct blocks b;
+  blocks_init(&b, 4096);
+  void *p[10];
+  for (unsigned i = 0; i < 10; i++)
+    p[i] = blocks_take(&b, 1024, NULL);
+  for (unsigned i = 0; i < 10; i++)
+    blocks_give(&b, p[i], 1024);
+  CHECK(b.kept <= 4096);
+  blocks_release(&b);
+  CHECK_INT(b.kept, 0);
+}
+
+static void buf_in_blocks_keeps_its_maximum_and_its_bytes(void) {
+  struct blocks blocks;
+  struct buf b;
+  blocks_init(&blocks, 1 << 22);
+  buf_init_in(&b, 3000000, &blocks);
+  for (unsigned i = 0; i < 3000; i++) {
+    char text[1000];
+    memset(text, 'a' + (int)(i % 26), sizeof text);
+    CHECK_INT(buf_append(&b, text, sizeof text), 0);
+    CHECK(b.cap <= b.max);
+  }
+  CHECK_INT(buf_append(&b, "x", 1), ERR_TOO_LARGE);
+  for (unsigned i = 0; i < 3000; i++)
+    CHECK(b.data[i * 1000] == 'a' + (char)(i % 26) && b.data[i * 1000 + 999] == 'a' + (char)(i % 26));
+  CHECK_INT(strlen(buf_cstr(&b)), 3000000);
+  buf_release(&b);
+  buf_init_in(&b, 1000, &blocks);
+  CHECK_INT(buf_reserve(&b, 1000), 0);
+  CHECK_INT(buf_reserve(&b, 1001), ERR_TOO_LARGE);
+  buf_release(&b);
+  blocks_release(&blocks);
 }
 
 /* ---- arena ---- */
@@ -422,6 +491,10 @@ int main(void) {
   RUN(buf_cstr_works_empty_and_full);
   RUN(buf_consume_moves_the_rest);
   RUN(buf_grows_without_losing_bytes);
+  RUN(blocks_are_as_large_as_asked);
+  RUN(blocks_given_back_are_taken_again_by_either_size);
+  RUN(blocks_keep_no_more_than_they_may);
+  RUN(buf_in_blocks_keeps_its_maximum_and_its_bytes);
   RUN(arena_memory_is_aligned_and_apart);
   RUN(arena_cap_is_a_null);
   RUN(arena_chunks_return_to_the_pool);
