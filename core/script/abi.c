@@ -12,6 +12,7 @@
 #include "base/rand.h"
 #include "base/siphash.h"
 #include "script/generation_private.h"
+#include "script/store.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -25,6 +26,9 @@
 
 /* ---- numbers common to all workers ---- */
 
+/* A counter of a trial alone. */
+#define OF_TRIAL COUNTERS_MAX
+
 /* A line each: a turn taken for every request must not slow down its neighbours. */
 struct counter {
   _Alignas(CACHE_LINE) int64_t value;
@@ -37,50 +41,64 @@ static uint32_t n_counters;
 static pthread_mutex_t counters_lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t turns[1 << TURNS_BITS];
 
-static int32_t find_counter_locked(const char *name, uint32_t len) {
-  for (uint32_t i = 0; i < n_counters; i++)
-    if (counters[i].len == len && memcmp(counters[i].name, name, len) == 0) return (int32_t)i;
-  if (n_counters == COUNTERS_MAX) return -1;
-  struct counter *c = &counters[n_counters];
+/* What a script on trial counts: from nothing, and forgotten afterwards. */
+struct trial {
+  int64_t turns;
+  int64_t counts[COUNTERS_MAX]; /* of counters that exist */
+  struct counter own[COUNTERS_MAX];
+  uint32_t n_own;
+};
+static _Thread_local struct trial *trial;
+
+/* Index of the counter, added at the end when there is none; -1 when there is no room. */
+static int32_t find_counter(struct counter all[COUNTERS_MAX], uint32_t *n, const char *name, uint32_t len,
+                            bool may_add) {
+  for (uint32_t i = 0; i < *n; i++)
+    if (all[i].len == len && memcmp(all[i].name, name, len) == 0) return (int32_t)i;
+  if (!may_add || *n == COUNTERS_MAX) return -1;
+  struct counter *c = &all[*n];
   c->len = len;
   memcpy(c->name, name, len);
-  __atomic_store_n(&n_counters, n_counters + 1, __ATOMIC_RELEASE);
-  return (int32_t)(n_counters - 1);
+  __atomic_store_n(n, *n + 1, __ATOMIC_RELEASE);
+  return (int32_t)(*n - 1);
 }
 
 int32_t lb_abi_counter_find(const char *name, uint32_t len) {
   if (len == 0 || len > COUNTER_NAME_MAX) return -1;
   REQUIRE(pthread_mutex_lock(&counters_lock) == 0);
-  int32_t found = find_counter_locked(name, len);
+  int32_t found = find_counter(counters, &n_counters, name, len, !trial);
   REQUIRE(pthread_mutex_unlock(&counters_lock) == 0);
-  return found;
+  if (found >= 0 || !trial) return found;
+  found = find_counter(trial->own, &trial->n_own, name, len, true);
+  return found < 0 ? found : OF_TRIAL + found;
 }
-
-/* What a script on trial counts: from nothing, and forgotten afterwards. */
-struct trial {
-  int64_t turns;
-  int64_t counters[COUNTERS_MAX];
-};
-static _Thread_local struct trial *trial;
 
 void abi_begin_trial(void) {
   REQUIRE(!trial);
-  trial = x_calloc(1, sizeof *trial);
+  trial = aligned_alloc(CACHE_LINE, sizeof *trial);
+  REQUIRE(trial);
+  memset(trial, 0, sizeof *trial);
+  store_begin_trial();
 }
 
 void abi_end_trial(void) {
+  store_end_trial();
   free(trial);
   trial = NULL;
 }
 
+static double add_on_trial(uint32_t counter, int64_t by) {
+  int64_t *count = counter < OF_TRIAL ? &trial->counts[counter] : &trial->own[counter - OF_TRIAL].value;
+  *count = (int64_t)((uint64_t)*count + (uint64_t)by);
+  return (double)*count;
+}
+
 double lb_abi_counter_add(uint32_t counter, double n) {
-  if (counter >= __atomic_load_n(&n_counters, __ATOMIC_ACQUIRE)) return NAN;
   if (!(fabs(n) <= 0x1p53)) return NAN;
   int64_t by = (int64_t)n;
-  if (UNLIKELY(trial != NULL)) {
-    trial->counters[counter] = (int64_t)((uint64_t)trial->counters[counter] + (uint64_t)by);
-    return (double)trial->counters[counter];
-  }
+  bool is_own = counter >= OF_TRIAL && trial && counter - OF_TRIAL < trial->n_own;
+  if (!is_own && counter >= __atomic_load_n(&n_counters, __ATOMIC_ACQUIRE)) return NAN;
+  if (UNLIKELY(trial != NULL)) return add_on_trial(counter, by);
   int64_t before = __atomic_fetch_add(&counters[counter].value, by, __ATOMIC_RELAXED);
   return (double)(int64_t)((uint64_t)before + (uint64_t)by);
 }

@@ -36,7 +36,7 @@ void abi_restart(uint64_t seed);
 
 /*
  * Between the two, what scripts on this thread take and count (lb.turn, lb.counter) is counted apart, from nothing, and
- * then forgotten: a trial must not move the turns of those that serve. lb.shared is common to all, trials included.
+ * then forgotten: a trial must not move the turns of those that serve. So is what they put into lb.shared.
  */
 void abi_begin_trial(void);
 void abi_end_trial(void);

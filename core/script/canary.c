@@ -340,6 +340,7 @@ static void try_handover(struct trial *t) {
 static bool run(struct trial *t, const struct plan *real, unsigned at_least, enum generation_mode mode,
                 const char *previous) {
   char err[SCRIPT_ERROR_MAX];
+  abi_begin_trial();
   t->plan = copy_plan(real, at_least);
   t->g = generation_new_as(t->plan, 0, previous, mode, true, err);
   bool is_loaded = t->g != NULL;
@@ -349,6 +350,7 @@ static bool run(struct trial *t, const struct plan *real, unsigned at_least, enu
   if (is_loaded && cpu_ns() <= t->until_ns) try_handover(t);
   generation_free(t->g);
   plan_unref(&t->plan);
+  abi_end_trial();
   return is_loaded;
 }
 
@@ -361,11 +363,9 @@ unsigned canary_run(struct plan *plan, const char *previous, struct buf *report)
                     .until_ns = cpu_ns() + (uint64_t)CANARY_MAX_MS * 1000000};
   for (unsigned i = 0; i < PLAN_PROVIDERS_MAX; i++)
     t.all[i] = (uint16_t)i;
-  abi_begin_trial();
   bool is_strict = plan->strategy_path && !plan->settings.guard_is_fast;
   if (run(&t, plan, 1, is_strict ? MODE_TABLES : MODE_FFI_SLOW, previous))
     (void)run(&t, plan, MANY, MODE_FFI_SLOW, previous);
-  abi_end_trial();
   for (unsigned i = 0; i < n_told; i++)
     free(told[i]);
   return n_told;

@@ -218,8 +218,6 @@ static void push_host(lua_State *L, struct generation *g) {
   lua_setfield(L, -2, "entries");
   lua_pushboolean(L, g->mode == MODE_TABLES);
   lua_setfield(L, -2, "is_tables");
-  lua_pushboolean(L, g->is_quiet);
-  lua_setfield(L, -2, "is_quiet");
   if (g->mode != MODE_FFI) {
     views_push_api(L, g);
     lua_setfield(L, -2, "api");

@@ -80,7 +80,7 @@ struct generation {
   struct guard_slot *slot;
   enum generation_mode mode;
   bool is_direct; /* select is called with its arguments, not through a closure */
-  bool is_quiet;  /* a dry run: no log lines, no counting into what is common to all */
+  bool is_quiet;  /* a dry run: no log lines */
   uint32_t phase; /* atomic */
   unsigned worker;
   unsigned users;
@@ -119,7 +119,7 @@ _Static_assert(STAT_N <= 32, "a bit for each");
 
 extern const struct lb_request REQUEST_NONE;
 
-/* As generation_new(), in a mode; `is_quiet` for dry runs. */
+/* As generation_new(), in a mode; `is_quiet` for dry runs, which belong between abi_begin_trial() and abi_end_trial(). */
 struct generation *generation_new_as(struct plan *plan, unsigned worker, const char *previous,
                                      enum generation_mode mode, bool is_quiet, char err[SCRIPT_ERROR_MAX]);
 /* Where "file:line: " ends, or NULL. */

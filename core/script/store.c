@@ -2,7 +2,7 @@
  * store: a table of fixed size, chained by index. Texts are kept inside the entries, so nothing is ever allocated; pages of
  * entries that were never used cost no memory.
  *
- * Thread: any.   Owns: the table.
+ * Thread: any.   Owns: the tables.
  * Invariant: every entry is either in the chain of its key's bucket or in the list of free ones.
  */
 #include "script/store.h"
@@ -13,6 +13,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BUCKETS 1024
@@ -31,7 +32,7 @@ struct entry {
   char text[STORE_TEXT_MAX];
 };
 
-static struct {
+struct store {
   pthread_mutex_t lock;
   bool is_ready;
   struct siphash_key hash_key; /* keys may come from clients, by way of a script */
@@ -40,24 +41,42 @@ static struct {
   uint16_t free_first;
   uint16_t buckets[BUCKETS];
   struct entry entries[STORE_KEYS_MAX];
-} store = {.lock = PTHREAD_MUTEX_INITIALIZER};
+};
 
-static void clear_locked(void) {
-  if (!store.is_ready) rand_os(&store.hash_key, sizeof store.hash_key);
-  store.is_ready = true;
-  store.n = store.n_touched = 0;
-  store.free_first = NOBODY;
+static struct store common = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static _Thread_local struct store *of_trial;
+
+static void clear_locked(struct store *s) {
+  if (!s->is_ready) rand_os(&s->hash_key, sizeof s->hash_key);
+  s->is_ready = true;
+  s->n = s->n_touched = 0;
+  s->free_first = NOBODY;
   for (unsigned i = 0; i < BUCKETS; i++)
-    store.buckets[i] = NOBODY;
+    s->buckets[i] = NOBODY;
 }
 
-static void lock(void) {
-  REQUIRE(pthread_mutex_lock(&store.lock) == 0);
-  if (UNLIKELY(!store.is_ready)) clear_locked();
+/* The store of this thread's scripts. */
+static struct store *lock(void) {
+  struct store *s = LIKELY(!of_trial) ? &common : of_trial;
+  REQUIRE(pthread_mutex_lock(&s->lock) == 0);
+  if (UNLIKELY(!s->is_ready)) clear_locked(s);
+  return s;
 }
 
-static void unlock(void) {
-  REQUIRE(pthread_mutex_unlock(&store.lock) == 0);
+static void unlock(struct store *s) {
+  REQUIRE(pthread_mutex_unlock(&s->lock) == 0);
+}
+
+void store_begin_trial(void) {
+  REQUIRE(!of_trial);
+  of_trial = x_calloc(1, sizeof *of_trial);
+  REQUIRE(pthread_mutex_init(&of_trial->lock, NULL) == 0);
+}
+
+void store_end_trial(void) {
+  pthread_mutex_destroy(&of_trial->lock);
+  free(of_trial);
+  of_trial = NULL;
 }
 
 static bool is_key(const char *key, uint32_t len) {
@@ -65,10 +84,10 @@ static bool is_key(const char *key, uint32_t len) {
 }
 
 /* The link that names the entry of this key, or the end of its chain. */
-static uint16_t *find_locked(const char *key, uint32_t len) {
-  uint16_t *link = &store.buckets[siphash(&store.hash_key, key, len) % BUCKETS];
+static uint16_t *find_locked(struct store *s, const char *key, uint32_t len) {
+  uint16_t *link = &s->buckets[siphash(&s->hash_key, key, len) % BUCKETS];
   while (*link != NOBODY) {
-    struct entry *e = &store.entries[*link];
+    struct entry *e = &s->entries[*link];
     if (e->key_len == len && memcmp(e->key, key, len) == 0) break;
     link = &e->next;
   }
@@ -76,48 +95,48 @@ static uint16_t *find_locked(const char *key, uint32_t len) {
 }
 
 /* The entry of this key, added as a number 0 when there is none; NULL when the store is full. */
-static struct entry *open_locked(const char *key, uint32_t len) {
-  uint16_t *link = find_locked(key, len);
-  if (*link != NOBODY) return &store.entries[*link];
-  uint16_t index = store.free_first;
+static struct entry *open_locked(struct store *s, const char *key, uint32_t len) {
+  uint16_t *link = find_locked(s, key, len);
+  if (*link != NOBODY) return &s->entries[*link];
+  uint16_t index = s->free_first;
   if (index != NOBODY)
-    store.free_first = store.entries[index].next;
-  else if (store.n_touched < STORE_KEYS_MAX)
-    index = (uint16_t)store.n_touched++;
+    s->free_first = s->entries[index].next;
+  else if (s->n_touched < STORE_KEYS_MAX)
+    index = (uint16_t)s->n_touched++;
   else
     return NULL;
-  struct entry *e = &store.entries[index];
+  struct entry *e = &s->entries[index];
   e->next = NOBODY;
   e->kind = LB_STORE_NUMBER;
   e->number = 0;
   e->key_len = (uint8_t)len;
   memcpy(e->key, key, len);
   *link = index;
-  store.n++;
+  s->n++;
   return e;
 }
 
-static void delete_locked(const char *key, uint32_t len) {
-  uint16_t *link = find_locked(key, len);
+static void delete_locked(struct store *s, const char *key, uint32_t len) {
+  uint16_t *link = find_locked(s, key, len);
   uint16_t index = *link;
   if (index == NOBODY) return;
-  *link = store.entries[index].next;
-  store.entries[index].next = store.free_first;
-  store.free_first = index;
-  store.n--;
+  *link = s->entries[index].next;
+  s->entries[index].next = s->free_first;
+  s->free_first = index;
+  s->n--;
 }
 
 unsigned store_count(void) {
-  lock();
-  unsigned n = store.n;
-  unlock();
+  struct store *s = lock();
+  unsigned n = s->n;
+  unlock(s);
   return n;
 }
 
 void store_clear(void) {
-  lock();
-  clear_locked();
-  unlock();
+  struct store *s = lock();
+  clear_locked(s);
+  unlock(s);
 }
 
 /* ---- for scripts ---- */
@@ -126,16 +145,16 @@ void store_clear(void) {
 int32_t lb_abi_store_get(const char *key, uint32_t len, struct lb_value *out) {
   if (!is_key(key, len)) return LB_STORE_BAD_KEY;
   int32_t kind = LB_STORE_NOTHING;
-  lock();
-  uint16_t index = *find_locked(key, len);
+  struct store *s = lock();
+  uint16_t index = *find_locked(s, key, len);
   if (index != NOBODY) {
-    const struct entry *e = &store.entries[index];
+    const struct entry *e = &s->entries[index];
     kind = e->kind;
     out->number = e->number;
     out->len = kind == LB_STORE_TEXT ? e->text_len : 0;
     if (out->len) memcpy(out->text, e->text, out->len);
   }
-  unlock();
+  unlock(s);
   return kind;
 }
 
@@ -145,11 +164,11 @@ int32_t lb_abi_store_set(const char *key, uint32_t len, int32_t kind, double num
   if (!is_key(key, len)) return LB_STORE_BAD_KEY;
   if (kind < LB_STORE_NOTHING || kind > LB_STORE_TEXT) return LB_STORE_BAD_VALUE;
   if (kind == LB_STORE_TEXT && (!text || text_len > STORE_TEXT_MAX)) return LB_STORE_BAD_VALUE;
-  lock();
+  struct store *s = lock();
   if (kind == LB_STORE_NOTHING) {
-    delete_locked(key, len);
+    delete_locked(s, key, len);
   } else {
-    struct entry *e = open_locked(key, len);
+    struct entry *e = open_locked(s, key, len);
     if (e) {
       e->kind = (uint8_t)kind;
       e->number = kind == LB_STORE_BOOLEAN ? number != 0 : number;
@@ -159,7 +178,7 @@ int32_t lb_abi_store_set(const char *key, uint32_t len, int32_t kind, double num
       kind = LB_STORE_FULL;
     }
   }
-  unlock();
+  unlock(s);
   return kind;
 }
 
@@ -168,12 +187,12 @@ int32_t lb_abi_store_incr(const char *key, uint32_t len, double by, struct lb_va
   if (!is_key(key, len)) return LB_STORE_BAD_KEY;
   if (!isfinite(by)) return LB_STORE_BAD_VALUE;
   int32_t result = LB_STORE_FULL;
-  lock();
-  struct entry *e = open_locked(key, len);
+  struct store *s = lock();
+  struct entry *e = open_locked(s, key, len);
   if (e) {
     result = e->kind == LB_STORE_NUMBER ? LB_STORE_NUMBER : LB_STORE_BAD_VALUE;
     if (result == LB_STORE_NUMBER) out->number = e->number += by;
   }
-  unlock();
+  unlock(s);
   return result;
 }

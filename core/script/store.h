@@ -4,7 +4,8 @@
  * or a text of at most STORE_TEXT_MAX bytes. What is full stays full: nothing is pushed out, deleting makes room.
  *
  * Thread: any. Each call is one step under one lock, held for a look-up and a copy.
- * Owner: the process. Scripts reach it through lb_abi_store_*(), declared in abi_decl.h.
+ * Owner: the process. Scripts reach it through lb_abi_store_*(), declared in abi_decl.h. On a thread whose script is on
+ * trial (abi_begin_trial()) these work on a table of the trial's own, which begins empty and is forgotten.
  */
 #ifndef MOONGATE_SCRIPT_STORE_H
 #define MOONGATE_SCRIPT_STORE_H
@@ -17,7 +18,11 @@
 
 /* Keys in use. */
 unsigned store_count(void);
-/* Forgets everything; for tests. */
+/* Forgets everything: for tests, and for simulations, which must repeat. */
 void store_clear(void);
+
+/* For abi_begin_trial() and abi_end_trial(). */
+void store_begin_trial(void);
+void store_end_trial(void);
 
 #endif

@@ -340,9 +340,7 @@ static int api_counter_find(lua_State *L) {
 
 static int api_counter_add(lua_State *L) {
   double n = luaL_checknumber(L, 2);
-  bool is_quiet = generation_of(L)->is_quiet;
-  double is = lb_abi_counter_add((uint32_t)luaL_checknumber(L, 1), is_quiet ? 0 : n);
-  lua_pushnumber(L, is_quiet ? is + n : is);
+  lua_pushnumber(L, lb_abi_counter_add((uint32_t)luaL_checknumber(L, 1), n));
   return 1;
 }
 

@@ -3,7 +3,7 @@ runtime: the trusted half of a generation. Checks that C and Lua mean the same b
 contract describes them, loads one strategy into the sandbox, and hands C the functions that it calls.
 
 Called once, by core/script/generation.c, with one table: cdef, sizes, call (pointer), entries, source, file, options,
-previous, is_tables, is_quiet (a dry run), api (C functions, for interpreted code), and the modules sandbox, lb, locate.
+previous, is_tables, api (C functions, for interpreted code), and the modules sandbox, lb, locate.
 
 Views come in two kinds with the same fields. Compiled code reads C's structs in place, through references that refuse
 every write; the compiler makes single loads of that. For an interpreter plain tables are six times as fast: C keeps
@@ -289,26 +289,6 @@ local EVIDENCE_META = {
 }
 
 -- ---- the script ----------------------------------------------------------------------------------------------
-
--- In place of the values common to all workers, which a dry run leaves alone.
-local function store_of_its_own()
-  local values = {}
-  return {
-    get = function(key) return values[key] end,
-    set = function(key, value)
-      values[key] = value
-      return true
-    end,
-    incr = function(key, by)
-      local value = values[key]
-      if value ~= nil and type(value) ~= "number" then return nil end
-      values[key] = (value or 0) + by
-      return values[key]
-    end,
-  }
-end
-
-if host.is_quiet then api.store = store_of_its_own() end
 
 local lb = host.lb.new(api or {
   now_ms = function() return C.lb_abi_now_ms() end,

@@ -167,12 +167,33 @@ static void no_end_is_found_in_time(void) {
 }
 
 static void what_is_common_to_all_is_left_alone(void) {
+  lb_abi_store_set("dry", 3, LB_STORE_NUMBER, 5, NULL, 0);
   double before = lb_abi_counter_add((uint32_t)lb_abi_counter_find("dry", 3), 0);
   CHECK_INT(try_script("local c = lb.counter('dry')\n"
                        "return { abi = 1, select = function() c:add(1) lb.shared.set('dry', 1)\n"
-                       "  assert(lb.shared.get('dry') == 1) return 1 end }"),
+                       "  assert(lb.shared.get('dry') == 1) return 1 end,\n"
+                       " init = function() assert(lb.shared.get('dry') == nil) end }"),
             0);
+  struct lb_value value;
+  CHECK_INT(lb_abi_store_get("dry", 3, &value), LB_STORE_NUMBER);
+  CHECK(value.number == 5);
   CHECK(lb_abi_counter_add((uint32_t)lb_abi_counter_find("dry", 3), 0) == before);
+}
+
+static void names_of_counters_are_forgotten_with_the_trial(void) {
+  /* As many as there can be; a trial that took them would leave none. */
+  for (int i = 0; i < 3; i++)
+    CHECK_INT(
+        try_script(
+            "local all = {}\n"
+            "for i = 1, 900 do all[i] = lb.counter('dry-' .. i) end\n"
+            "return { abi = 1, select = function() all[900]:add(2) assert(all[1]:get() == 0) return 1 end }"),
+        0);
+  char name[16];
+  for (int i = 1; i <= 900; i++) {
+    (void)snprintf(name, sizeof name, "wet-%d", i);
+    CHECK(lb_abi_counter_find(name, (uint32_t)strlen(name)) >= 0);
+  }
 }
 
 static void init_gets_what_went_before(void) {
@@ -194,6 +215,7 @@ int main(void) {
   RUN(all_findings_are_listed);
   RUN(no_end_is_found_in_time);
   RUN(what_is_common_to_all_is_left_alone);
+  RUN(names_of_counters_are_forgotten_with_the_trial);
   RUN(init_gets_what_went_before);
   buf_release(&report);
   guard_stop();
