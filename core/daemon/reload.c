@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/redact.h"
 #include "daemon/control_private.h"
+#include "script/abi.h"
 #include "script/canary.h"
 
 #include <math.h>
@@ -38,7 +39,9 @@ static bool try_strategy(struct settings_report *report, struct plan *plan, cons
     n = canary_run(plan, previous, &findings);
   } else {
     char err[SCRIPT_ERROR_MAX];
+    abi_begin_trial();
     struct generation *g = generation_new(plan, 0, previous, err);
+    abi_end_trial();
     if (g)
       generation_free(g);
     else
@@ -117,6 +120,7 @@ void reload_take_plan(struct control *c, struct plan *plan) {
   }
   c->plan = plan;
   plan->generation = ++c->last_generation;
+  plan_init_providers(plan);
   log_setup(plan->settings.log_level, plan->settings.log_format);
   note_taken(c);
 }

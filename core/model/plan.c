@@ -89,6 +89,7 @@ static void release_entry(struct plan_entry *e) {
   free(e->model);
   free_secret(e->api_key);
   free(e->health_path);
+  free(e->not_ready);
   free_list(e->tags);
 }
 
@@ -346,6 +347,11 @@ void endpoint_release(struct endpoint *e) {
   free(e->authority);
   free(e->path);
   memset(e, 0, sizeof *e);
+}
+
+void plan_init_providers(const struct plan *p) {
+  for (unsigned i = 0; i < p->n_entries; i++)
+    provider_set_init(p->entries[i].provider, p->entries[i].not_ready);
 }
 
 /* ---- reading ---- */

@@ -47,6 +47,7 @@ struct plan_entry {
   double weight;
   double priority; /* lower is preferred */
   char **tags;     /* "name=value", NULL-terminated */
+  char *not_ready; /* why the configuration alone is not enough to serve; NULL: it is */
 };
 
 struct plan_timeouts {
@@ -121,6 +122,9 @@ void plan_take_strategy(struct plan *p, const struct plan *from);
  * empty list, and builds `all` and the model tables; the plan is read-only afterwards.
  */
 void plan_seal(struct plan *p);
+
+/* Tells the providers whether they are ready. Providers may be those that serve: only for a plan that takes over. */
+void plan_init_providers(const struct plan *p);
 
 /*
  * Parses an http(s) URL without query, fragment or userinfo. NULL on success, else a static text (then *out is

@@ -386,8 +386,7 @@ static void take_entry(lua_State *L, struct load *load, struct plan_entry *e) {
   bool is_on_chain = get_text(L, "address")[0];
   e->provider = registry_get(load->registry, get_text(L, "id"),
                              is_on_chain ? PROVIDER_ONCHAIN : PROVIDER_DIRECT, clock_mono_ms());
-  const char *reason = get_text(L, "reason");
-  provider_set_init(e->provider, reason[0] ? reason : NULL);
+  e->not_ready = copy_text(L, "reason");
 }
 
 static void take_entries(lua_State *L, struct load *load, struct plan *p) {

@@ -106,6 +106,24 @@ for (const [what, text, error] of [
   });
 }
 
+test('a refused configuration leaves the providers as they were', async (t) => {
+  const address = `0x${'ab'.repeat(20)}`;
+  const { moon, providers } = await setup(t, { providers: 1, reload: { watch: false } });
+  const config = { host: '127.0.0.1', port: 0, workers: 2, healthCheckInterval: 60000, reload: { watch: false } };
+  const { id: _, ...rest } = providers[0].config();
+  const write = (provider, more) => writeFileSync(moon.file, `return ${toLua({ ...config, providers: [provider], ...more })}\n`);
+  write({ address, ...rest });
+  assert.equal((await reload(moon)).status, 200);
+  assert.equal(await served(moon), address);
+  // Without its endpoint the provider could not serve, but this version never comes into service.
+  const bad = path.join(temporaryFolder(t), 'bad.lua');
+  writeFileSync(bad, 'return {');
+  write({ address }, { strategy: bad });
+  assertError(await reload(moon), 422, { code: 'reload_failed' });
+  assert.equal(await served(moon), address);
+  assert.equal((await health(moon)).loadBalancer.healthyProviders, 1);
+});
+
 test('a running stream finishes on the generation that it began with', async (t) => {
   const { moon, file, providers } = await withStrategy(t, always(1), { reload: { watch: false } });
   let call;
