@@ -14,6 +14,9 @@
 #define SWEEP_MS       1000
 #define SWEEP_SHARDS   8
 #define TRIM_PEAK      128
+/* Standard streams, files, control's loop; a worker's loop, listener and reserve. */
+#define OWN_DESCRIPTORS            40
+#define OWN_DESCRIPTORS_PER_WORKER 10
 
 static void print_lines(FILE *out, const char *prefix, struct span text) {
   while (text.len) {
@@ -120,6 +123,7 @@ static void on_sweep(struct wheel_timer *t) {
   struct control *c = container_of(t, struct control, sweep_timer);
   trim_after_peak(c);
   session_sweep(c->shared.sessions, SWEEP_SHARDS, clock_mono_ms());
+  control_follow_limits(c);
   loop_timer_start(&c->loop, t, on_sweep, SWEEP_MS);
 }
 
@@ -194,6 +198,16 @@ static void raise_descriptor_limit(void) {
     r.rlim_cur = r.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &r);
   }
+}
+
+/* The limit may be changed from outside while the program runs (prlimit). */
+void control_follow_limits(struct control *c) {
+  const struct settings *s = &c->plan->settings;
+  struct rlimit r = {.rlim_cur = 1024};
+  (void)getrlimit(RLIMIT_NOFILE, &r);
+  uint64_t descriptors = r.rlim_cur == RLIM_INFINITY ? UINT32_MAX : (uint64_t)r.rlim_cur;
+  admission_limit(c->shared.admission, s->max_connections, s->max_connections_per_address, descriptors,
+                  OWN_DESCRIPTORS + OWN_DESCRIPTORS_PER_WORKER * c->n_workers);
 }
 
 static bool bind_sockets(struct control *c) {
@@ -284,6 +298,7 @@ static void release(struct control *c) {
   free(c->fds);
   free(c->workers);
   session_table_free(c->shared.sessions);
+  admission_free(c->shared.admission);
   if (c->last_good) plan_unref(&c->last_good);
   plan_unref(&c->plan);
   registry_free(c->registry);
@@ -320,6 +335,8 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   REQUIRE(code == 0);
   c.shared.sessions =
       session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
+  c.shared.admission = admission_new(&c.shared.active_exchanges);
+  control_follow_limits(&c);
   c.shared.control = &c.loop;
   c.shared.control_context = &c;
   c.shared.ask_reload = reload_ask_any_thread;

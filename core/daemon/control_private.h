@@ -48,6 +48,8 @@ struct control {
   int exit_code;
 };
 
+/* Bounds of connections by the plan's settings and the limit of open files. */
+void control_follow_limits(struct control *c);
 /* A plan whose configuration and strategy are fine (the canary included), or NULL with the problems in the report. */
 struct plan *reload_load_plan(struct settings_report *report, const struct options *o, struct span text,
                               struct registry *registry);

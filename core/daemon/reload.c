@@ -283,6 +283,7 @@ static void finish_job(struct control *c) {
     free(all);
     session_table_limit(c->shared.sessions, c->plan->settings.max_sessions,
                         c->plan->settings.session_timeout_ms);
+    control_follow_limits(c);
     prober_adopt(&c->prober, c->plan);
     reload_follow_plan(c);
     log_info("generation %llu: strategy %s over %u providers", (unsigned long long)c->plan->generation,

@@ -48,6 +48,7 @@ static void *run(void *arg) {
   listener_close(&w->listener);
   loop_timer_stop(&w->loop, &w->drain_timer);
   loop_timer_stop(&w->loop, &w->tick_timer);
+  loop_timer_stop(&w->loop, &w->flow.queue_timer);
   upstream_free(w->flow.upstream);
   loop_close(&w->loop);
   REQUIRE(list_is_empty(&w->flow.exchanges));
@@ -55,6 +56,11 @@ static void *run(void *arg) {
   buf_release(&w->flow.head);
   buf_release(&w->flow.text);
   return NULL;
+}
+
+/* An idle client makes room for a connection to a provider. */
+static bool spare_descriptor(void *context) {
+  return conn_server_reclaim(context);
 }
 
 int worker_start(struct worker *w, unsigned index, struct shared *shared, struct generation *g, int fd,
@@ -73,11 +79,15 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
     return code;
   }
   list_init(&f->exchanges);
+  list_init(&f->queue);
   rng_seed_os(&f->rng);
   buf_init(&f->head, HTTP_RESPONSE_HEAD_MAX * 2);
   buf_init(&f->text, FLOW_TEXT_MAX);
   struct conn_limits limits = limits_of(&plan->settings);
   conn_server_init(&f->server, &w->loop, &API_CONN_OPS, f, &limits);
+  f->server.admission = shared->admission;
+  w->loop.spare_descriptor = spare_descriptor;
+  w->loop.spare_context = &f->server;
   struct upstream_options options = {.ca_file = plan->settings.tls_ca,
                                      .idle_ms = 55000,
                                      .is_curl_only = strcmp(plan->settings.upstream, "curl") == 0};

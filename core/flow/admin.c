@@ -143,6 +143,21 @@ static void put_text(struct json_writer *w, const char *key, const char *text) {
   json_cstring(w, text[0] ? text : NULL);
 }
 
+/* How much is going on, beside its bounds. */
+static void put_load(struct json_writer *w, struct shared *s) {
+  json_key(w, "load");
+  json_open(w, '{');
+  json_key(w, "clients");
+  json_int(w, admission_count(s->admission));
+  json_key(w, "maxClients");
+  json_int(w, admission_max(s->admission));
+  json_key(w, "activeRequests");
+  json_int(w, shared_get_u32(&s->active_exchanges));
+  json_key(w, "queuedRequests");
+  json_int(w, shared_get_u32(&s->queued_exchanges));
+  json_close(w, '}');
+}
+
 void admin_health(struct exchange *x) {
   struct shared *s = x->flow->shared;
   unsigned healthy = count_healthy(x->plan, clock_mono_ms());
@@ -175,6 +190,7 @@ void admin_health(struct exchange *x) {
   put_text(&w, "lastReloadError", strategy.last_error);
   put_text(&w, "guard", strategy.guard);
   json_close(&w, '}');
+  put_load(&w, s);
   json_key(&w, "version");
   json_cstring(&w, MOONGATE_VERSION);
   json_key(&w, "uptimeMs");

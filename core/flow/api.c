@@ -1,4 +1,5 @@
 #include "flow/api.h"
+#include "flow/overload.h"
 
 #include <stdlib.h>
 
@@ -218,7 +219,12 @@ static void on_request(struct conn *c, const struct http_request *req) {
     exchange_error_with(x, 405, "method_not_allowed", SPAN("This route does not know that method"), &extra);
     return;
   }
+  if (c->is_over && route->guard == GUARD_CLIENT) {
+    overload_refuse(x, "Too many connections; try again shortly");
+    return;
+  }
   if (!is_let_in(x, c, req)) return;
+  if (route->kind && !overload_admit(x)) return;
   if (req->framing == HTTP_LENGTH && req->content_length > x->body.max) {
     exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);
     return;

@@ -277,6 +277,11 @@ static enum outcome_class class_of_end(enum upstream_end how) {
 static void on_done(void *user, enum upstream_end how, const char *detail) {
   struct attempt *a = user;
   a->call = NULL;
+  if (how == UPSTREAM_NO_DESCRIPTOR) {
+    a->is_ours = true;
+    fail(a, OUTCOME_CLIENT_CLOSED, detail); /* the class that tells nothing about the provider */
+    return;
+  }
   if (how != UPSTREAM_OK) {
     fail(a, class_of_end(how), detail);
     return;

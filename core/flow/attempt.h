@@ -45,6 +45,7 @@ struct attempt {
   struct upstream_call *call;
   bool wants_done_marker; /* a chat stream without finish and without [DONE] is not complete */
   bool is_paused;
+  bool is_ours; /* it failed for a want of ours (descriptors), which says nothing about the provider */
   uint64_t began_us, first_byte_us;
   struct wheel_timer clock; /* to the first byte, then between bytes */
   struct outcome outcome;

@@ -1,4 +1,5 @@
 #include "flow/exchange.h"
+#include "flow/overload.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/redact.h"
@@ -161,6 +162,7 @@ void exchange_free(struct exchange *x) {
   loop_timer_stop(f->loop, &x->deadline);
   loop_timer_stop(f->loop, &x->delay);
   release_retry(x);
+  overload_leave(x);
   count_buffered(x, 0);
   if (x->is_counted) (void)shared_add_u32(&f->shared->active_exchanges, -1);
   buf_release(&x->body);
@@ -565,6 +567,10 @@ static void break_stream(struct exchange *x) {
 static void on_end(struct attempt *a) {
   struct exchange *x = container_of(a, struct exchange, attempt);
   observe(x);
+  if (a->is_ours) {
+    overload_refuse(x, "Too many connections at once; try again shortly");
+    return;
+  }
   if (a->outcome.class == OUTCOME_OK) {
     file_session(x);
     log_done(x, "ok");
@@ -638,5 +644,9 @@ void exchange_balance(struct exchange *x) {
   if (!hold_to_pin(x)) return;
   uint64_t passed_ms = (clock_mono_us() - x->started_us) / 1000, total_ms = x->plan->settings.timeouts.total;
   loop_timer_start(x->flow->loop, &x->deadline, on_deadline, total_ms > passed_ms ? total_ms - passed_ms : 0);
+  overload_enter(x);
+}
+
+void exchange_begin(struct exchange *x) {
   select_provider(x);
 }

@@ -6,8 +6,9 @@
  * committed, neither select nor retry is called again.
  *
  *   READING ──body complete──► SELECTING ──► TRYING ──commit──► RELAYING ──► done
- *      │ local routes answer      ▲             │ failed, uncommitted
- *      ▼                          └── DELAYED ◄─┘ (strategy's delay, or the retry budget is spent)
+ *      │ │ too many run: QUEUED ──► ▲             │ failed, uncommitted
+ *      │ local routes answer        └── DELAYED ◄─┘ (strategy's delay, or the retry budget is spent)
+ *      ▼
  *     done
  */
 #ifndef MOONGATE_FLOW_EXCHANGE_H
@@ -39,6 +40,7 @@ struct route {
 
 enum exchange_state {
   EXCHANGE_READING,
+  EXCHANGE_QUEUED,
   EXCHANGE_SELECTING,
   EXCHANGE_TRYING,
   EXCHANGE_DELAYED,
@@ -76,7 +78,9 @@ struct exchange {
   uint16_t *planned; /* what is left of a strategy's ordered list, in the arena */
   unsigned n_planned;
   unsigned n_attempts;
+  struct list queue_node;       /* in flow.queue */
   bool is_counted, holds_retry; /* in shared.active_* */
+  bool is_running, is_queued;   /* in shared.running_exchanges, shared.queued_exchanges */
   struct attempt attempt;
 };
 
@@ -93,6 +97,8 @@ bool exchange_add_body(struct exchange *x, const char *bytes, size_t len);
 
 /* Balanced routes: everything from the check of the body to the last byte. */
 void exchange_balance(struct exchange *x);
+/* Its turn has come (see overload.h): a provider is chosen. */
+void exchange_begin(struct exchange *x);
 
 /* Answers and frees. */
 void exchange_answer(struct exchange *x, int status, const char *content_type, struct span body,

@@ -40,6 +40,7 @@ struct strategy_status {
 
 struct shared {
   struct session_table *sessions;
+  struct admission *admission;
   struct loop *control; /* for messages */
   void *control_context;
   /* Posts to control; any thread. */
@@ -51,6 +52,8 @@ struct shared {
   /* Atomics: */
   _Alignas(CACHE_LINE) uint32_t active_exchanges;
   uint32_t active_retries;
+  uint32_t running_exchanges; /* those that count against maxActiveRequests */
+  uint32_t queued_exchanges;
   uint64_t buffered_bytes; /* of request bodies */
   uint32_t is_stopping;
   pthread_mutex_t status_lock;
@@ -65,6 +68,8 @@ struct flow {
   struct generation *generation;
   struct conn_server server;
   struct list exchanges;
+  struct list queue; /* of exchanges that wait for their turn, the first come first */
+  struct wheel_timer queue_timer;
   uint64_t last_exchange_id;
   struct rng rng;
   struct buf head; /* scratch: the head being written */

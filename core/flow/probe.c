@@ -36,6 +36,20 @@ static void schedule(struct probe *b, bool ok) {
   loop_timer_start(b->prober->loop, &b->timer, on_due, ms);
 }
 
+static void end_round(struct probe *b, bool ok) {
+  schedule(b, ok);
+  if (b->has_ended_once) return;
+  b->has_ended_once = true;
+  if (--b->prober->n_first_left == 0 && b->prober->on_first_round) b->prober->on_first_round(b->prober);
+}
+
+/* It could not be asked, for a want of ours. */
+static void no_verdict(struct probe *b) {
+  b->call = NULL;
+  loop_timer_stop(b->prober->loop, &b->timeout);
+  end_round(b, false);
+}
+
 static void verdict(struct probe *b, bool ok, const char *reason) {
   struct provider *p = b->entry->provider;
   b->call = NULL;
@@ -50,10 +64,7 @@ static void verdict(struct probe *b, bool ok, const char *reason) {
         provider_probed(p, ok, reason, &b->prober->plan->settings.health, clock_mono_ms(), clock_wall_ms());
   if (event == HEALTH_WENT_DOWN) log_warn("Health check failed for provider %s: %s", p->id, reason);
   if (event == HEALTH_CAME_UP) log_info("provider %s is healthy again", p->id);
-  schedule(b, ok);
-  if (b->has_ended_once) return;
-  b->has_ended_once = true;
-  if (--b->prober->n_first_left == 0 && b->prober->on_first_round) b->prober->on_first_round(b->prober);
+  end_round(b, ok);
 }
 
 /* Whether the guessed path may simply not exist there. */
@@ -117,6 +128,8 @@ static void on_done(void *user, enum upstream_end end, const char *detail) {
   struct probe *b = user;
   if (end == UPSTREAM_OK)
     judge(b);
+  else if (end == UPSTREAM_NO_DESCRIPTOR)
+    no_verdict(b);
   else
     verdict(b, false, detail);
 }

@@ -31,8 +31,10 @@ struct plan *plan_new(void) {
       .total = 600000,
       .client_header = 10000,
       .client_idle = 75000,
+      .queue = 5000,
       .drain = 30000,
   };
+  s->max_queued_requests = 1000;
   s->body_rate_bytes = 240;
   s->body_rate_window_ms = 10000;
   s->retry_budget = 0.2;

@@ -51,7 +51,7 @@ struct plan_entry {
 };
 
 struct plan_timeouts {
-  uint32_t connect, first_byte, idle, total, client_header, client_idle, drain; /* ms */
+  uint32_t connect, first_byte, idle, total, client_header, client_idle, queue, drain; /* ms */
 };
 
 struct settings {
@@ -64,7 +64,11 @@ struct settings {
   size_t max_sessions;
   size_t max_body_bytes;
   size_t max_buffered_bytes; /* request bodies held by the whole process; above it new ones get 503 */
-  char **forward_headers;    /* lower case, NULL-terminated */
+  unsigned max_connections;  /* of clients; 0: as many as descriptors allow */
+  unsigned max_connections_per_address; /* 0: no bound */
+  unsigned max_active_requests;         /* balanced ones that run at a time; 0: no bound */
+  unsigned max_queued_requests;         /* that wait for a turn, at most timeouts.queue */
+  char **forward_headers;               /* lower case, NULL-terminated */
   struct plan_timeouts timeouts;
   uint32_t body_rate_bytes, body_rate_window_ms; /* a request body slower than this ends with 408 */
   bool strict_models;

@@ -1,12 +1,16 @@
 #include "net/conn.h"
 
 #include <netinet/in.h>
+#include <unistd.h>
 
-#define LINGER_MS     2000
-#define DRAIN_MS      5000
-#define BODY_GRACE_MS 5000
-#define OUT_MAX       (64u * 1024 * 1024)
-#define IN_MAX        (HTTP_HEAD_MAX + LOOP_READ_BYTES)
+#define LINGER_MS       2000
+#define DRAIN_MS        5000
+#define BODY_GRACE_MS   5000
+#define OUT_MAX         (64u * 1024 * 1024)
+#define IN_MAX          (HTTP_HEAD_MAX + LOOP_READ_BYTES)
+#define OVER_IDLE_MS    2000
+#define RECLAIM_LOOKS   32
+#define RECLAIM_IDLE_MS 16 /* who came just now may be about to ask */
 
 static void parse(struct conn *c);
 static void on_deadline(struct wheel_timer *t);
@@ -29,11 +33,17 @@ static void on_closed(uv_handle_t *h) {
   blocks_give(&c->server->loop->blocks, c, sizeof *c);
 }
 
-static void close_now(struct conn *c) {
-  if (c->state == CONN_CLOSING) return;
+/* The descriptor is closed, or as good as. */
+static void note_closing(struct conn *c) {
   c->state = CONN_CLOSING;
   loop_timer_stop(c->server->loop, &c->timer);
   loop_timer_stop(c->server->loop, &c->write_timer);
+  if (c->server->admission) admission_leave(c->server->admission, c->is_over, c->address);
+}
+
+static void close_now(struct conn *c) {
+  if (c->state == CONN_CLOSING) return;
+  note_closing(c);
   uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
 
@@ -51,13 +61,10 @@ void conn_abort(struct conn *c) {
   c->user = NULL;
   if (c->state == CONN_CLOSING) return;
   /* A reset, not an orderly end: a client that reads until close must not take what it has for the whole. */
-  if (uv_tcp_close_reset(&c->tcp, on_closed) == 0) {
-    c->state = CONN_CLOSING;
-    loop_timer_stop(c->server->loop, &c->timer);
-    loop_timer_stop(c->server->loop, &c->write_timer);
-    return;
-  }
-  close_now(c);
+  if (uv_tcp_close_reset(&c->tcp, on_closed) == 0)
+    note_closing(c);
+  else
+    close_now(c);
 }
 
 void conn_server_stop(struct conn_server *s) {
@@ -120,7 +127,7 @@ static void enter_idle(struct conn *c) {
   c->scan = (struct http_head_scan){0};
   c->has_faulted = false;
   c->user = NULL;
-  start_timer(c, c->server->limits.idle_ms);
+  start_timer(c, c->is_over ? OVER_IDLE_MS : c->server->limits.idle_ms);
 }
 
 static void on_shutdown(uv_shutdown_t *req, int status) {
@@ -184,7 +191,7 @@ static bool take_head(struct conn *c, const char *data, size_t len, size_t *used
   if (!fault && head_len == 0) {
     if (c->state == CONN_IDLE) {
       c->state = CONN_HEAD;
-      start_timer(c, s->limits.head_ms);
+      start_timer(c, c->is_over && OVER_IDLE_MS < s->limits.head_ms ? OVER_IDLE_MS : s->limits.head_ms);
     }
     return false;
   }
@@ -200,7 +207,7 @@ static bool take_head(struct conn *c, const char *data, size_t len, size_t *used
   c->scan = (struct http_head_scan){0};
   c->minor = req->minor;
   c->is_head_request = req->method == HTTP_HEAD;
-  c->keep_alive = req->keep_alive && !s->is_stopping;
+  c->keep_alive = req->keep_alive && !s->is_stopping && !c->is_over;
   c->framing = req->framing;
   c->body_left = req->framing == HTTP_LENGTH ? req->content_length : 0;
   c->body_ended = req->framing == HTTP_NO_BODY || (req->framing == HTTP_LENGTH && c->body_left == 0);
@@ -482,17 +489,13 @@ void conn_finish(struct conn *c, bool keep) {
 
 /* ---- accepting ---- */
 
-static void note_peer(struct conn *c) {
-  struct sockaddr_storage a;
-  int len = sizeof a;
-  c->peer[0] = '\0';
-  if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&a, &len)) return;
-  if (a.ss_family == AF_INET) {
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&a;
+static void note_peer(struct conn *c, const struct sockaddr *peer) {
+  if (peer->sa_family == AF_INET) {
+    const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
     (void)uv_ip4_name(in, c->peer, sizeof c->peer);
     c->peer_is_loopback = (ntohl(in->sin_addr.s_addr) >> 24) == 127;
-  } else if (a.ss_family == AF_INET6) {
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
+  } else if (peer->sa_family == AF_INET6) {
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
     (void)uv_ip6_name(in6, c->peer, sizeof c->peer);
     const unsigned char *b = in6->sin6_addr.s6_addr;
     c->peer_is_loopback =
@@ -500,29 +503,69 @@ static void note_peer(struct conn *c) {
   }
 }
 
-int conn_accept(struct conn_server *s, uv_stream_t *listener) {
+/* How long a connection has waited for its next request; 0: it does not wait. */
+static uint64_t idle_for_ms(const struct conn *c) {
+  if (c->state != CONN_IDLE || conn_pending(c) || !wheel_is_armed(&c->timer)) return 0;
+  uint64_t limit = c->is_over ? OVER_IDLE_MS : c->server->limits.idle_ms;
+  uint64_t now = loop_now_ms(c->server->loop), due = c->timer.due_tick * WHEEL_TICK_MS;
+  uint64_t left = due > now ? due - now : 0;
+  return left < limit ? limit - left : 0;
+}
+
+bool conn_server_reclaim(struct conn_server *s) {
+  struct conn *best = NULL;
+  uint64_t best_ms = RECLAIM_IDLE_MS;
+  unsigned looks = s->n_conns < RECLAIM_LOOKS ? s->n_conns : RECLAIM_LOOKS;
+  while (looks--) {
+    /* Round and round: who was looked at goes to the end. */
+    struct list *node = list_pop_front(&s->conns);
+    list_push_back(&s->conns, node);
+    struct conn *c = container_of(node, struct conn, node);
+    uint64_t ms = idle_for_ms(c);
+    if (ms < best_ms) continue;
+    best = c;
+    best_ms = ms;
+  }
+  if (best) close_now(best);
+  return best != NULL;
+}
+
+/* False: it was sent away. */
+static bool admit(struct conn_server *s, int fd, const struct sockaddr *peer, bool *is_over,
+                  struct address_count **address) {
+  *is_over = false;
+  *address = NULL;
+  if (!s->admission) return true;
+  if (admission_is_full(s->admission)) (void)conn_server_reclaim(s);
+  enum admission_verdict v = admission_enter(s->admission, peer, address);
+  *is_over = v == ADMITTED_OVER;
+  if (v == ADMITTED || v == ADMITTED_OVER) return true;
+  admission_refuse(fd, v);
+  return false;
+}
+
+void conn_accept(struct conn_server *s, int fd, const struct sockaddr *peer) {
+  bool is_over;
+  struct address_count *address;
+  if (!admit(s, fd, peer, &is_over, &address)) return;
   struct blocks *blocks = &s->loop->blocks;
   struct conn *c = blocks_take(blocks, sizeof *c, NULL);
-  *c = (struct conn){.server = s, .minor = 1};
+  *c = (struct conn){.server = s, .minor = 1, .is_over = is_over, .address = address};
   buf_init_in(&c->in, IN_MAX, blocks);
   buf_init_in(&c->out, OUT_MAX, blocks);
   buf_init_in(&c->writing, OUT_MAX, blocks);
   int err = uv_tcp_init(&s->loop->uv, &c->tcp);
-  if (err) {
-    blocks_give(blocks, c, sizeof *c);
-    return err;
-  }
+  REQUIRE(err == 0);
   c->tcp.data = c;
   list_push_back(&s->conns, &c->node);
   s->n_conns++;
-  err = uv_accept(listener, (uv_stream_t *)&c->tcp);
-  if (err) {
+  if (uv_tcp_open(&c->tcp, fd)) {
+    (void)close(fd);
     close_now(c);
-    return err;
+    return;
   }
   (void)uv_tcp_nodelay(&c->tcp, 1);
-  note_peer(c);
+  note_peer(c, peer);
   enter_idle(c);
   read_start(c);
-  return 0;
 }

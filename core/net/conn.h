@@ -17,6 +17,7 @@
 #ifndef MOONGATE_NET_CONN_H
 #define MOONGATE_NET_CONN_H
 
+#include "net/admission.h"
 #include "net/loop.h"
 #include "wire/chunk.h"
 #include "wire/http_request.h"
@@ -52,7 +53,8 @@ struct conn_server {
   struct loop *loop;
   const struct conn_ops *ops;
   void *context;
-  struct conn_limits limits; /* read when a deadline starts */
+  struct admission *admission; /* borrowed; NULL: no bounds */
+  struct conn_limits limits;   /* read when a deadline starts */
   struct list conns;
   unsigned n_conns;
   bool is_stopping;            /* finish what runs, accept no further requests */
@@ -77,8 +79,10 @@ struct conn {
   uv_write_t write_req;
   uv_shutdown_t shutdown_req;
   struct wheel_timer timer, write_timer;
-  char peer[48]; /* address without port */
+  char peer[48];                 /* address without port */
+  struct address_count *address; /* in server.admission */
   bool peer_is_loopback;
+  bool is_over; /* admitted beyond the bound: one short request, then it closes */
   bool is_reading, is_writing, is_parsing, has_faulted;
   bool is_active;   /* on_request was called, conn_finish was not */
   bool is_finished; /* conn_finish was called, pending output may remain */
@@ -95,8 +99,10 @@ void conn_server_stop(struct conn_server *s);
 /* Closes all at once (on_gone is called for the active ones). */
 void conn_server_abort(struct conn_server *s);
 
-/* Takes a pending connection of `listener`. */
-int conn_accept(struct conn_server *s, uv_stream_t *listener);
+/* Takes over an accepted socket, or sends it away with a short answer when there are too many. */
+void conn_accept(struct conn_server *s, int fd, const struct sockaddr *peer);
+/* Closes the client that has waited longest for its next request, of a few that are looked at. False: none did. */
+bool conn_server_reclaim(struct conn_server *s);
 
 /* Queues bytes (copied when the socket does not take them at once). 0, or an error after which the connection
  * is closing. */

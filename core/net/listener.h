@@ -3,6 +3,10 @@
  * them.
  *
  * Thread: listener_bind() any; the rest its loop's.
+ *
+ * When the process has no descriptor left, idle clients make room; failing that, a descriptor held in reserve
+ * is used to take a waiting client and to tell it so; failing that, the listener rests for a moment. It never
+ * spins.
  */
 #ifndef MOONGATE_NET_LISTENER_H
 #define MOONGATE_NET_LISTENER_H
@@ -10,9 +14,11 @@
 #include "net/conn.h"
 
 struct listener {
-  uv_tcp_t tcp;
+  uv_poll_t poll;
   struct conn_server *server;
+  int fd, reserve;
   bool is_open;
+  struct wheel_timer rest;
 };
 
 /*

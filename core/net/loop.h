@@ -37,6 +37,9 @@ struct loop {
   struct loop_message *mail_first, **mail_last;
   bool is_mail_closed; /* under mail_lock */
   bool is_closing;     /* the loop's thread only, until that has ended */
+  /* Gives back a descriptor that is not needed badly; false: there is none. NULL: nobody can. */
+  bool (*spare_descriptor)(void *context);
+  void *spare_context;
 };
 
 int loop_init(struct loop *l) MUST_CHECK;
@@ -51,6 +54,11 @@ static inline uint64_t loop_now_ms(struct loop *l) {
 void loop_timer_start(struct loop *l, struct wheel_timer *t, wheel_fn *on_due, uint64_t after_ms);
 static inline void loop_timer_stop(struct loop *l, struct wheel_timer *t) {
   wheel_stop(&l->wheel, t);
+}
+
+/* After EMFILE or ENFILE: true when it is worth trying again. */
+static inline bool loop_spare_descriptor(struct loop *l) {
+  return l->spare_descriptor && l->spare_descriptor(l->spare_context);
 }
 
 /*

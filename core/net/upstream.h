@@ -26,9 +26,10 @@ enum upstream_end {
   UPSTREAM_CONNECT, /* refused, unreachable, reset before the request was taken */
   UPSTREAM_CONNECT_TIMEOUT,
   UPSTREAM_TLS,
-  UPSTREAM_NO_ANSWER,  /* closed or reset before a head */
-  UPSTREAM_BAD_ANSWER, /* what came is no valid answer */
-  UPSTREAM_CUT,        /* closed or reset inside the body */
+  UPSTREAM_NO_ANSWER,     /* closed or reset before a head */
+  UPSTREAM_BAD_ANSWER,    /* what came is no valid answer */
+  UPSTREAM_CUT,           /* closed or reset inside the body */
+  UPSTREAM_NO_DESCRIPTOR, /* this process has none left: says nothing about the provider */
 };
 
 struct upstream_events {

@@ -8,6 +8,7 @@
 #include "net/transport.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -73,6 +74,7 @@ struct curl_call {
   unsigned interim;
   bool is_added, is_cancelled, is_paused;
   const char *bad_answer; /* why we refused it */
+  bool is_short;          /* no descriptor was left for its socket */
   char error[CURL_ERROR_SIZE];
 };
 
@@ -188,9 +190,13 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
 
 static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *a) {
   (void)purpose;
-  const struct curl_call *call = user;
+  struct curl_call *call = user;
   struct curl_transport *u = call->up;
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+  bool is_short = fd < 0 && (errno == EMFILE || errno == ENFILE);
+  if (is_short && loop_spare_descriptor(u->loop))
+    fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+  call->is_short = is_short && fd < 0;
   if (fd < 0) return CURL_SOCKET_BAD;
   struct socket_watch *w = add_watch(u, fd, true);
   if (w) {
@@ -452,6 +458,7 @@ static void start(struct transport *base, const struct upstream_request *req, st
   call->interim = 0;
   call->is_cancelled = call->is_paused = false;
   call->bad_answer = NULL;
+  call->is_short = false;
   call->error[0] = '\0';
   buf_clear(&call->head);
   u->n_live++;
@@ -492,7 +499,7 @@ static enum upstream_end end_of(const struct curl_call *call, CURLcode code) {
   case CURLE_OK: return has_head ? UPSTREAM_OK : UPSTREAM_NO_ANSWER;
   case CURLE_COULDNT_RESOLVE_HOST:
   case CURLE_COULDNT_RESOLVE_PROXY: return UPSTREAM_DNS;
-  case CURLE_COULDNT_CONNECT: return UPSTREAM_CONNECT;
+  case CURLE_COULDNT_CONNECT: return call->is_short ? UPSTREAM_NO_DESCRIPTOR : UPSTREAM_CONNECT;
   case CURLE_OPERATION_TIMEDOUT: return UPSTREAM_CONNECT_TIMEOUT;
   case CURLE_SSL_CONNECT_ERROR:
   case CURLE_PEER_FAILED_VERIFICATION:

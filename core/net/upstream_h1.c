@@ -21,6 +21,7 @@
 #define INTERIM_MAX     16
 #define SWEEP_MS        5000
 #define NEXT_ADDRESS_MS 1000 /* an address gets this long while another is left */
+#define ROOMS_MAX       4    /* what one call may take from others when descriptors are short */
 
 enum phase { PHASE_RESOLVING, PHASE_CONNECTING, PHASE_SENDING, PHASE_HEAD, PHASE_BODY };
 
@@ -474,9 +475,21 @@ static void on_connect_timeout(struct wheel_timer *t) {
   connect_next(call);
 }
 
+/* No descriptor is left: an idle connection of the pool goes, or an idle client. */
+static bool make_room(struct h1 *h) {
+  list_each(node, next, &h->origins) {
+    struct origin *o = container_of(node, struct origin, node);
+    if (list_is_empty(&o->idle)) continue;
+    close_socket(container_of(o->idle.prev, struct socket, idle));
+    return true;
+  }
+  return loop_spare_descriptor(h->loop);
+}
+
 static void connect_next(struct h1_call *call) {
   struct origin *o = call->origin;
   struct h1 *h = call->h1;
+  unsigned n_rooms = 0;
   uint64_t passed = loop_now_ms(h->loop) - call->began_ms;
   bool is_over = passed >= call->req.connect_ms;
   while (!is_over && call->next_address < o->n_addresses) {
@@ -497,8 +510,10 @@ static void connect_next(struct h1_call *call) {
     int err = uv_tcp_connect(&s->connect, &s->tcp, a, on_connected);
     if (err) {
       close_socket(s);
-      call->end = UPSTREAM_CONNECT;
+      bool is_ours = err == UV_EMFILE || err == UV_ENFILE;
+      call->end = is_ours ? UPSTREAM_NO_DESCRIPTOR : UPSTREAM_CONNECT;
       call->detail = uv_strerror(err);
+      if (is_ours && n_rooms++ < ROOMS_MAX && make_room(h)) call->next_address--;
       continue;
     }
     call->phase = PHASE_CONNECTING;

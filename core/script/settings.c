@@ -313,6 +313,7 @@ static void take_timeouts(lua_State *L, struct plan_timeouts *t) {
   t->total = (uint32_t)get_number(L, "total");
   t->client_header = (uint32_t)get_number(L, "clientHeader");
   t->client_idle = (uint32_t)get_number(L, "clientIdle");
+  t->queue = (uint32_t)get_number(L, "queue");
   t->drain = (uint32_t)get_number(L, "drain");
   lua_pop(L, 1);
 }
@@ -340,6 +341,10 @@ static void take_settings(lua_State *L, struct settings *s) {
   s->max_sessions = (size_t)get_number(L, "maxSessions");
   s->max_body_bytes = (size_t)get_number(L, "maxBodyBytes");
   s->max_buffered_bytes = (size_t)get_number(L, "maxBufferedBytes");
+  s->max_connections = (unsigned)get_number(L, "maxConnections");
+  s->max_connections_per_address = (unsigned)get_number(L, "maxConnectionsPerAddress");
+  s->max_active_requests = (unsigned)get_number(L, "maxActiveRequests");
+  s->max_queued_requests = (unsigned)get_number(L, "maxQueuedRequests");
   s->body_rate_bytes = (uint32_t)get_number(L, "minBodyRate");
   s->forward_headers = copy_texts(L, "forwardHeaders");
   s->strict_models = get_bool(L, "strictModels");

@@ -312,6 +312,7 @@ local timeouts, timeouts_default, timeouts_names = members({
   { "total", duration(1), 600000 },
   { "clientHeader", duration(1), 10000 },
   { "clientIdle", duration(1), 75000 },
+  { "queue", duration(1), 5000 },
   { "drain", duration(1), 30000 },
 }, { example = "{ connect = 5000 }" })
 
@@ -375,6 +376,10 @@ local OPTIONS = {
   { "maxSessions", amount(1, 1e8), 1000000, env = { "MOONGATE_MAX_SESSIONS" } },
   { "maxBodyBytes", bytes(1, GIB), 32 * 1024 * 1024, env = { "MOONGATE_MAX_BODY_BYTES" } },
   { "maxBufferedBytes", bytes(1, 1024 * GIB), GIB, env = { "MOONGATE_MAX_BUFFERED_BYTES" } },
+  { "maxConnections", amount(0, 1e6), 0, env = { "MOONGATE_MAX_CONNECTIONS" } },
+  { "maxConnectionsPerAddress", amount(0, 1e6), 0 },
+  { "maxActiveRequests", amount(0, 1e6), 0, env = { "MOONGATE_MAX_ACTIVE_REQUESTS" } },
+  { "maxQueuedRequests", amount(0, 1e6), 1000 },
   { "minBodyRate", number { min = 0, max = 1e9, unit = "bytes per second" }, 240 },
   { "forwardHeaders", list(checks.header_name, { example = '{ "X-Tenant" }', max = 64 }), {} },
   { "timeouts", timeouts, timeouts_default() },

@@ -2,7 +2,7 @@
 // and waiting by event or deadline instead of by sleep.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -145,6 +145,17 @@ export class Daemon {
     return readdirSync(`/proc/${this.pid}/fd`).length;
   }
 
+  // Processor time so far, in ms.
+  processorMs() {
+    const fields = readFileSync(`/proc/${this.pid}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * 10; // in clock ticks of 10 ms
+  }
+
+  // The limit of open files, changed from outside.
+  limitFiles(n) {
+    execFileSync('prlimit', ['--pid', String(this.pid), `--nofile=${n}:`]);
+  }
+
   async waitExit(ms = 10000) {
     this.isStopped = true;
     const result = await within(this.exited, ms, 'the exit');
@@ -168,14 +179,17 @@ export class Daemon {
   }
 }
 
-// Starts `moongate run` and waits for its "listening" line. `config`: a table, or the text of a file.
-export async function startDaemon(t, config, { args = [], env } = {}) {
+// Starts `moongate run` and waits for its "listening" line. `config`: a table, or the text of a file; `files`: the limit
+// of open files.
+export async function startDaemon(t, config, { args = [], env, files } = {}) {
   const folder = temporaryFolder(t);
   const file = path.join(folder, 'moongate.lua');
   const defaults = { host: '127.0.0.1', port: 0, workers: 2, healthCheckInterval: 60000 };
   const text = typeof config === 'string' ? config : `return ${toLua({ ...defaults, ...config })}\n`;
   writeFileSync(file, text);
-  const child = spawn(BINARY, ['run', file, ...args], { env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
+  const command = [BINARY, 'run', file, ...args];
+  if (files) command.unshift('sh', '-c', `ulimit -n ${files}; exec "$0" "$@"`);
+  const child = spawn(command[0], command.slice(1), { env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
   const daemon = new Daemon(child);
   Object.assign(daemon, { file, folder });
   t.after(() => daemon.stop());
@@ -211,8 +225,8 @@ export async function setup(t, { providers: wanted = 1, daemon: options, waitPro
 // ---- a raw client ----
 
 export class RawClient {
-  static async connect(port, { host = '127.0.0.1', allowHalfOpen = false } = {}) {
-    const socket = net.connect({ port, host, noDelay: true, allowHalfOpen });
+  static async connect(port, { host = '127.0.0.1', allowHalfOpen = false, localAddress } = {}) {
+    const socket = net.connect({ port, host, noDelay: true, allowHalfOpen, localAddress });
     await new Promise((resolve, reject) => {
       socket.once('connect', resolve);
       socket.once('error', reject);
