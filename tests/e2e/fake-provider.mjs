@@ -101,6 +101,17 @@ export class FakeProvider {
     this.waiters = this.waiters.filter((w) => !w());
   }
 
+  // A request is complete.
+  take(call) {
+    const { method, target } = call.request;
+    const isModels = method === 'GET' && target.endsWith('/models');
+    if (isModels) this.probes++;
+    else this.calls.push(call.request);
+    this.notify();
+    if (isModels) (this.onModels ?? listModels)(call);
+    else (this.script.shift() ?? this.usual)(call);
+  }
+
   #serve(socket) {
     this.connections++;
     this.sockets.add(socket);
@@ -131,12 +142,7 @@ export class FakeProvider {
         setImmediate(proceed);
       });
       this.requests.push(request);
-      const isModels = request.method === 'GET' && request.target.endsWith('/models');
-      if (isModels) this.probes++;
-      else this.calls.push(request);
-      this.notify();
-      if (isModels) (this.onModels ?? listModels)(call);
-      else (this.script.shift() ?? this.usual)(call);
+      this.take(call);
     };
     socket.on('data', (bytes) => {
       buffered = Buffer.concat([buffered, bytes]);
