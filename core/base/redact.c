@@ -1,25 +1,142 @@
 #include "base/redact.h"
 
+#include "base/rand.h"
+#include "base/siphash.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
+/* One that is told by its bytes, or (bytes NULL) by the print of REDACT_KEY_DIGITS hexadecimal digits. */
+struct secret {
+  char *bytes;
+  size_t len;
+  uint64_t print[2];
+  uint16_t tag;
+};
+
 static struct {
   pthread_rwlock_t lock;
-  struct span *secrets;
+  struct secret *secrets;
   size_t n;
+  struct siphash_key salt[2]; /* drawn before the first print, as the next two */
+  uint64_t step, step_all;    /* step_all: step to the power of REDACT_KEY_DIGITS */
 } known = {.lock = PTHREAD_RWLOCK_INITIALIZER};
 
 static const char MASK[] = "[redacted]";
 
+/* ---- keys that are not kept ---- */
+
+static bool is_hex_digit(char lower) {
+  return (lower >= '0' && lower <= '9') || (lower >= 'a' && lower <= 'f');
+}
+
+static void print_of(uint64_t print[2], const char *digits) {
+  char lower[REDACT_KEY_DIGITS];
+  for (size_t i = 0; i < sizeof lower; i++)
+    lower[i] = ascii_lower(digits[i]);
+  for (size_t i = 0; i < 2; i++)
+    print[i] = siphash(&known.salt[i], lower, sizeof lower);
+  wipe(lower, sizeof lower);
+}
+
+/* A sum that can be moved along a text digit by digit; few bits of it are kept, so that it tells little of the key. */
+static uint64_t sum_add(uint64_t sum, char lower) {
+  return sum * known.step + (unsigned char)lower;
+}
+
+static uint16_t tag_of(uint64_t sum) {
+  return (uint16_t)((sum * 0x9e3779b97f4a7c15u) >> 48);
+}
+
+static const char *find_print(struct span hay, const struct secret *s) {
+  uint64_t sum = 0;
+  size_t run = 0;
+  for (size_t i = 0; i < hay.len; i++) {
+    char c = ascii_lower(hay.ptr[i]);
+    if (LIKELY(!is_hex_digit(c))) {
+      sum = run = 0;
+      continue;
+    }
+    sum = sum_add(sum, c);
+    if (run == REDACT_KEY_DIGITS)
+      sum -= (unsigned char)ascii_lower(hay.ptr[i - REDACT_KEY_DIGITS]) * known.step_all;
+    else if (++run < REDACT_KEY_DIGITS)
+      continue;
+    if (LIKELY(tag_of(sum) != s->tag)) continue;
+    const char *at = hay.ptr + i + 1 - REDACT_KEY_DIGITS;
+    uint64_t print[2];
+    print_of(print, at);
+    if (print[0] == s->print[0] && print[1] == s->print[1]) return at;
+  }
+  return NULL;
+}
+
+static void draw_salt_locked(void) {
+  if (known.step) return;
+  rand_os(known.salt, sizeof known.salt);
+  rand_os(&known.step, sizeof known.step);
+  known.step |= 1;
+  known.step_all = 1;
+  for (int i = 0; i < REDACT_KEY_DIGITS; i++)
+    known.step_all *= known.step;
+}
+
+/* ---- the list ---- */
+
+static const char *find_secret(struct span hay, const struct secret *s) {
+  return s->bytes ? span_find(hay, span_make(s->bytes, s->len)) : find_print(hay, s);
+}
+
+static bool is_same(const struct secret *a, const struct secret *b) {
+  if (!a->bytes || !b->bytes)
+    return !a->bytes && !b->bytes && a->print[0] == b->print[0] && a->print[1] == b->print[1];
+  return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
+
+static void add_locked(const struct secret *s) {
+  for (size_t i = 0; i < known.n; i++)
+    if (is_same(&known.secrets[i], s)) return;
+  known.secrets = x_realloc(known.secrets, (known.n + 1) * sizeof *known.secrets);
+  struct secret *added = &known.secrets[known.n++];
+  *added = *s;
+  if (s->bytes) added->bytes = x_strndup(s->bytes, s->len);
+}
+
 void redact_add(struct span secret) {
   if (secret.len < REDACT_MIN) return;
+  struct secret s = {.bytes = (char *)secret.ptr, .len = secret.len};
   pthread_rwlock_wrlock(&known.lock);
-  bool is_known = false;
-  for (size_t i = 0; i < known.n; i++)
-    is_known = is_known || span_eq(known.secrets[i], secret);
-  if (!is_known) {
-    known.secrets = x_realloc(known.secrets, (known.n + 1) * sizeof *known.secrets);
-    known.secrets[known.n++] = span_make(x_strndup(secret.ptr, secret.len), secret.len);
+  add_locked(&s);
+  pthread_rwlock_unlock(&known.lock);
+}
+
+void redact_add_key(struct span digits) {
+  if (digits.len != REDACT_KEY_DIGITS) return;
+  struct secret s = {.len = REDACT_KEY_DIGITS};
+  pthread_rwlock_wrlock(&known.lock);
+  draw_salt_locked();
+  print_of(s.print, digits.ptr);
+  uint64_t sum = 0;
+  for (size_t i = 0; i < digits.len; i++)
+    sum = sum_add(sum, ascii_lower(digits.ptr[i]));
+  s.tag = tag_of(sum);
+  add_locked(&s);
+  pthread_rwlock_unlock(&known.lock);
+}
+
+static void free_secret(struct secret *s) {
+  if (s->bytes) wipe(s->bytes, s->len);
+  free(s->bytes);
+}
+
+void redact_remove(struct span secret) {
+  struct secret s = {.bytes = (char *)secret.ptr, .len = secret.len};
+  if (!secret.len) return;
+  pthread_rwlock_wrlock(&known.lock);
+  for (size_t i = known.n; i-- > 0;) {
+    if (!is_same(&known.secrets[i], &s)) continue;
+    free_secret(&known.secrets[i]);
+    known.secrets[i] = known.secrets[--known.n];
   }
   pthread_rwlock_unlock(&known.lock);
 }
@@ -28,10 +145,12 @@ bool redact_finds(struct span text) {
   bool found = false;
   pthread_rwlock_rdlock(&known.lock);
   for (size_t i = 0; i < known.n && !found; i++)
-    found = span_find(text, known.secrets[i]) != NULL;
+    found = find_secret(text, &known.secrets[i]) != NULL;
   pthread_rwlock_unlock(&known.lock);
   return found;
 }
+
+/* ---- the filter ---- */
 
 /*
  * The first run of bytes from `from` on that one or several secrets cover: secrets that lie in each other or
@@ -41,7 +160,7 @@ static bool find_run_locked(struct span text, size_t from, size_t *start, size_t
   const char *first = NULL;
   size_t len = 0;
   for (size_t i = 0; i < known.n; i++) {
-    const char *hit = span_find(span_make(text.ptr + from, text.len - from), known.secrets[i]);
+    const char *hit = find_secret(span_make(text.ptr + from, text.len - from), &known.secrets[i]);
     if (!hit || (first && hit > first) || (hit == first && known.secrets[i].len < len)) continue;
     first = hit;
     len = known.secrets[i].len;
@@ -56,7 +175,7 @@ static bool find_run_locked(struct span text, size_t from, size_t *start, size_t
       /* Only a hit that starts inside the run and ends behind it fits this window. */
       size_t n = known.secrets[i].len, at = *end + 1 > *start + n ? *end + 1 - n : *start;
       size_t stop = *end + n - 1 < text.len ? *end + n - 1 : text.len;
-      const char *hit = span_find(span_make(text.ptr + at, stop - at), known.secrets[i]);
+      const char *hit = find_secret(span_make(text.ptr + at, stop - at), &known.secrets[i]);
       if (!hit) continue;
       *end = (size_t)(hit - text.ptr) + n;
       has_grown = true;
@@ -86,11 +205,8 @@ bool redact_apply(struct buf *text) {
 
 void redact_forget_all(void) {
   pthread_rwlock_wrlock(&known.lock);
-  for (size_t i = 0; i < known.n; i++) {
-    char *copy = (char *)known.secrets[i].ptr;
-    wipe(copy, known.secrets[i].len);
-    free(copy);
-  }
+  for (size_t i = 0; i < known.n; i++)
+    free_secret(&known.secrets[i]);
   free(known.secrets);
   known.secrets = NULL;
   known.n = 0;

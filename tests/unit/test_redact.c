@@ -162,7 +162,61 @@ static void adding_while_others_read(void) {
   redact_forget_all();
 }
 
+#define KEY "01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1c1856f8d"
+
+static void a_private_key_is_found_without_being_kept(void) {
+  redact_forget_all();
+  redact_add_key(SPAN(KEY));
+  CHECK_REDACTED("0x" KEY, "0x[redacted]");
+  CHECK_REDACTED("a" KEY "b", "a[redacted]b");
+  CHECK_REDACTED("key: 01B48D570BB0AC0DC689580888CE1A3FF613E846BA33098620B03BA1C1856F8D.",
+                 "key: [redacted].");
+  CHECK_REDACTED(KEY KEY " and " KEY, "[redacted][redacted] and [redacted]");
+  CHECK_REDACTED("01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1c1856f8",
+                 "01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1c1856f8");
+  redact_add(SPAN("8d, more"));
+  CHECK_REDACTED(KEY ", more", "[redacted]");
+  redact_add_key(SPAN("0x01"));
+  CHECK_REDACTED("0x01", "0x01");
+  redact_forget_all();
+  CHECK_REDACTED(KEY, KEY);
+}
+
+static void a_private_key_is_found_at_every_place_of_a_run(void) {
+  redact_forget_all();
+  redact_add_key(SPAN(KEY));
+  struct rng r;
+  rng_seed(&r, 11);
+  char in[400];
+  for (int round = 0; round < 300; round++) {
+    memset(in, 0, sizeof in);
+    for (int i = 0; i < 300; i++)
+      in[i] = "0123456789abcdefABCDEF"[rng_below(&r, 22)];
+    CHECK(!redact_finds(span_str(in)));
+    memcpy(in + rng_below(&r, 300 - 64), KEY, 64);
+    CHECK(redact_finds(span_str(in)));
+    const char *out = redacted(in, 10000);
+    CHECK_INT(strlen(out), 300 - 64 + 10);
+    CHECK(!strstr(out, KEY));
+  }
+  redact_forget_all();
+}
+
+static void what_was_removed_is_no_secret_any_more(void) {
+  redact_forget_all();
+  redact_add(SPAN("app-sk-first"));
+  redact_add(SPAN("app-sk-second"));
+  redact_remove(SPAN("app-sk-first"));
+  redact_remove(SPAN("never added"));
+  redact_remove(SPAN_NONE);
+  CHECK_REDACTED("app-sk-first app-sk-second", "app-sk-first [redacted]");
+  redact_forget_all();
+}
+
 int main(void) {
+  RUN(a_private_key_is_found_without_being_kept);
+  RUN(a_private_key_is_found_at_every_place_of_a_run);
+  RUN(what_was_removed_is_no_secret_any_more);
   RUN(a_secret_is_replaced_wherever_it_occurs);
   RUN(the_answer_tells_whether_something_was_found);
   RUN(short_secrets_are_not_taken);
