@@ -84,8 +84,9 @@ static bool is_of_the_node(const struct rpc_answer *a) {
 
 static void read_error(struct rpc_answer *out, struct span error) {
   enum { CODE, MESSAGE, DATA, N };
-  struct json_member m[N] = {
-      [CODE] = {.name = SPAN("code")}, [MESSAGE] = {.name = SPAN("message")}, [DATA] = {.name = SPAN("data")}};
+  struct json_member m[N] = {[CODE] = {.name = SPAN("code")},
+                             [MESSAGE] = {.name = SPAN("message")},
+                             [DATA] = {.name = SPAN("data")}};
   struct json_object object;
   struct json_fault fault;
   if (json_scan_object(m, N, &object, &fault, error)) return;

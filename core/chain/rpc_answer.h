@@ -23,9 +23,9 @@ enum rpc_end {
 
 struct rpc_answer {
   enum rpc_end end;
-  struct span result; /* a JSON value; a string with its quotes */
-  int64_t code;       /* of an error; 0 when it had none */
-  struct span data;   /* the error's data: "0x…" without quotes; empty when there is none */
+  struct span result;            /* a JSON value; a string with its quotes */
+  int64_t code;                  /* of an error; 0 when it had none */
+  struct span data;              /* the error's data: "0x…" without quotes; empty when there is none */
   char message[RPC_MESSAGE_MAX]; /* printable ASCII */
 };
 

@@ -25,12 +25,15 @@ void rpc_nodes_release(struct rpc_nodes *nodes) {
 const char *rpc_nodes_add(struct rpc_nodes *nodes, struct span url) {
   if (nodes->n == RPC_NODES_MAX) return "too many nodes";
   if (url.len > URL_MAX) return "the URL is too long";
-  size_t scheme = span_starts_nocase(url, SPAN("http://")) ? 7 : span_starts_nocase(url, SPAN("https://")) ? 8 : 0;
+  size_t scheme = span_starts_nocase(url, SPAN("http://"))    ? 7
+                  : span_starts_nocase(url, SPAN("https://")) ? 8
+                                                              : 0;
   if (!scheme) return "the URL of a node begins with http:// or https://";
   size_t end = scheme;
   for (size_t i = 0; i < url.len; i++) {
     unsigned char c = (unsigned char)url.ptr[i];
-    if (c <= ' ' || c >= 0x7f || strchr("\"<>\\^`{|}#", c)) return "the URL has a character that it cannot have";
+    if (c <= ' ' || c >= 0x7f || strchr("\"<>\\^`{|}#", c))
+      return "the URL has a character that it cannot have";
     if (c == '@' && i >= scheme) return "a user or password in the URL is not supported";
   }
   while (end < url.len && url.ptr[end] != '/' && url.ptr[end] != '?')
@@ -52,7 +55,8 @@ int rpc_nodes_pick(const struct rpc_nodes *nodes, unsigned tried, uint64_t now_m
   return -1;
 }
 
-static void leave_alone(struct rpc_nodes *nodes, struct rpc_node *node, const char *why, uint64_t ms, uint64_t now_ms) {
+static void leave_alone(struct rpc_nodes *nodes, struct rpc_node *node, const char *why, uint64_t ms,
+                        uint64_t now_ms) {
   node->failures++;
   node->is_checked = false;
   node->not_before_ms = now_ms + ms + rng_below(&nodes->rng, (uint32_t)(ms / 5) + 1);
@@ -83,8 +87,8 @@ bool rpc_nodes_check(struct rpc_nodes *nodes, int i, uint64_t chain_id, uint64_t
     return true;
   }
   char why[RPC_NODE_TROUBLE];
-  (void)snprintf(why, sizeof why, "it is on chain %llu, not on %llu as the others", (unsigned long long)chain_id,
-                 (unsigned long long)nodes->chain_id);
+  (void)snprintf(why, sizeof why, "it is on chain %llu, not on %llu as the others",
+                 (unsigned long long)chain_id, (unsigned long long)nodes->chain_id);
   leave_alone(nodes, &nodes->list[i], why, RPC_WAIT_OTHER_MS, now_ms);
   return false;
 }

@@ -11,18 +11,18 @@
 #include "base/rand.h"
 #include "base/span.h"
 
-#define RPC_NODES_MAX      8
-#define RPC_WAIT_FIRST_MS  1000
-#define RPC_WAIT_MAX_MS    60000
-#define RPC_WAIT_OTHER_MS  300000
-#define RPC_NODE_TROUBLE   160
+#define RPC_NODES_MAX     8
+#define RPC_WAIT_FIRST_MS 1000
+#define RPC_WAIT_MAX_MS   60000
+#define RPC_WAIT_OTHER_MS 300000
+#define RPC_NODE_TROUBLE  160
 
 struct rpc_node {
-  char *origin;    /* "https://host:port": the part of the URL that may be shown */
-  char *target;    /* path and query, at least "/"; may hold a key */
+  char *origin; /* "https://host:port": the part of the URL that may be shown */
+  char *target; /* path and query, at least "/"; may hold a key */
   uint64_t not_before_ms;
-  unsigned failures; /* in a row */
-  bool is_checked;   /* its chain id has been read since it last failed */
+  unsigned failures;              /* in a row */
+  bool is_checked;                /* its chain id has been read since it last failed */
   char trouble[RPC_NODE_TROUBLE]; /* why it failed last; empty: it works or was not asked yet */
 };
 

@@ -95,7 +95,7 @@ static void make_providers(struct simulation *sim) {
     struct made_up *p = &sim->providers[i];
     p->spec = &s->providers[i];
     p->provider = sim->plan->entries[i].provider;
-    service_init(&p->service, p->spec->parallel);
+    labour_init(&p->labour, p->spec->parallel);
     list_init(&p->served);
     dice_log_normal(&p->times, p->spec->latency_ms, p->spec->jitter);
     for (unsigned k = 0; k < p->spec->n_down; k++) {
@@ -194,7 +194,7 @@ static void release(struct simulation *sim) {
     generation_free(sim->workers[i].generation);
   generation_free(sim->judge);
   for (unsigned i = 0; sim->providers && i < sim->scenario->n_providers; i++) {
-    service_release(&sim->providers[i].service);
+    labour_release(&sim->providers[i].labour);
     samples_release(&sim->providers[i].answers);
   }
   for (unsigned i = 0; i < sim->n_chats; i++)

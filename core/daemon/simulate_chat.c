@@ -137,7 +137,7 @@ static void fail(struct simulation *sim, struct chat *x, unsigned cause) {
 static void plan_service(struct simulation *sim, struct made_up *p) {
   uint64_t at;
   p->service_version++;
-  if (service_next_us(&p->service, &at))
+  if (labour_next_us(&p->labour, &at))
     event_queue_push(&sim->queue, (double)at, ON_SERVICE, (uint32_t)(p - sim->providers), p->service_version);
 }
 
@@ -146,7 +146,7 @@ static void leave_service(struct simulation *sim, struct chat *x) {
   if (!x->is_served) return;
   x->is_served = false;
   list_remove(&x->node);
-  service_end(&p->service, sim->now_us);
+  labour_end(&p->labour, sim->now_us);
   plan_service(sim, p);
 }
 
@@ -205,8 +205,8 @@ static void be_served(struct simulation *sim, struct chat *x, struct made_up *p,
   x->is_served = true;
   x->left_ms = left_ms;
   list_push_back(&p->served, &x->node);
-  service_begin(&p->service, sim->now_us);
-  service_mark(&p->service, work_ms, ON_FIRST_BYTE, x->index, x->version);
+  labour_begin(&p->labour, sim->now_us);
+  labour_mark(&p->labour, work_ms, ON_FIRST_BYTE, x->index, x->version);
   plan_service(sim, p);
 }
 
@@ -262,7 +262,7 @@ static void on_first_byte(struct simulation *sim, struct chat *x) {
   x->outcome.committed = x->is_stream;
   if (x->is_stream) release_retry(sim, x);
   if (x->fault != OUTCOME_TIMEOUT_IDLE && x->fault != OUTCOME_TIMEOUT_TOTAL) {
-    service_mark(&p->service, x->left_ms, ON_LAST_BYTE, x->index, x->version);
+    labour_mark(&p->labour, x->left_ms, ON_LAST_BYTE, x->index, x->version);
     return;
   }
   leave_service(sim, x);
@@ -281,7 +281,7 @@ static void on_fault(struct simulation *sim, struct chat *x) {
 
 void simulate_service_event(struct simulation *sim, struct made_up *p) {
   struct event e;
-  while (service_take_due(&p->service, &e, sim->now_us)) {
+  while (labour_take_due(&p->labour, &e, sim->now_us)) {
     struct chat *x = sim->chats[e.who];
     if (x->version != e.version) continue;
     if (e.kind == ON_FIRST_BYTE)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 
 #define STRATEGY_MAX ((size_t)1 << 20)
@@ -95,6 +96,9 @@ struct plan *simulate_plan(const struct scenario *s, const char *strategy, char 
     e->priority = spec->priority;
     e->model = spec->model ? x_strdup(spec->model) : NULL;
     e->tags = copy_list(spec->tags);
+    e->has_price = !isnan(spec->price_in) && !isnan(spec->price_out);
+    e->price_in = spec->price_in;
+    e->price_out = spec->price_out;
   }
   plan->settings.max_retries = s->max_retries;
   plan->settings.health_interval_ms = s->health_interval_ms;

@@ -4,7 +4,7 @@
 
 #include "base/list.h"
 #include "daemon/dice.h"
-#include "daemon/service.h"
+#include "daemon/labour.h"
 #include "daemon/simulate.h"
 
 enum {
@@ -29,7 +29,7 @@ enum { DRAW_ARRIVALS = 1, DRAW_REQUEST, DRAW_ATTEMPT, DRAW_CLIENT, DRAW_WORKER, 
 struct made_up {
   const struct scenario_provider *spec;
   struct provider *provider;
-  struct service service;
+  struct labour labour;
   struct list served; /* chats whose answers share its speed */
   bool is_down;
   uint32_t service_version, probe_version;

@@ -44,6 +44,7 @@ struct plan *plan_new(void) {
   s->log_level = LOG_INFO;
   s->log_format = LOG_TEXT;
   s->health = HEALTH_RULES_DEFAULT;
+  s->chain.token_lifetime_ms = PLAN_TOKEN_LIFETIME_MS;
   return p;
 }
 
@@ -70,8 +71,10 @@ static void free_secrets(char **list) {
 }
 
 static void free_routes(struct model_route *routes, unsigned n) {
-  for (unsigned i = 0; i < n; i++)
+  for (unsigned i = 0; i < n; i++) {
     free(routes[i].name);
+    free_list(routes[i].found);
+  }
   free(routes);
 }
 
@@ -83,16 +86,24 @@ static void release_settings(struct settings *s) {
   free_list(s->cors_origins);
   free(s->tls_ca);
   free(s->upstream);
+  free_secrets(s->chain.nodes);
 }
 
 static void release_entry(struct plan_entry *e) {
   provider_unref(&e->provider);
+  record_unref(&e->record);
   endpoint_release(&e->endpoint);
+  free(e->service_url);
   free(e->model);
   free_secret(e->api_key);
   free(e->health_path);
-  free(e->not_ready);
   free_list(e->tags);
+}
+
+static void release_discover(struct plan_discover *d) {
+  free(d->model);
+  free(d->service_type);
+  free_list(d->tags);
 }
 
 void plan_unref(struct plan **pp) {
@@ -102,6 +113,9 @@ void plan_unref(struct plan **pp) {
   for (unsigned i = 0; i < p->n_entries; i++)
     release_entry(&p->entries[i]);
   free(p->entries);
+  for (unsigned i = 0; i < p->n_discovers; i++)
+    release_discover(&p->discovers[i]);
+  free(p->discovers);
   free_routes(p->routes, p->n_routes);
   free_routes(p->own, p->n_own);
   release_settings(&p->settings);
@@ -133,6 +147,23 @@ static void add_slots(struct slot_set *to, const struct slot_set *from) {
     to->w[i] |= from->w[i];
 }
 
+static unsigned count_texts(char **list) {
+  unsigned n = 0;
+  while (list && list[n])
+    n++;
+  return n;
+}
+
+/* Moves the texts of one list behind those of the other. */
+static void append_texts(char ***to, char **from) {
+  unsigned n = count_texts(*to), more = count_texts(from);
+  if (more) {
+    *to = x_realloc(*to, (n + more + 1) * sizeof **to);
+    memcpy(*to + n, from, (more + 1) * sizeof **to);
+  }
+  free(from);
+}
+
 /* Sorts by name and joins routes of one name; returns how many are left. */
 static unsigned sort_routes(struct model_route *routes, unsigned n) {
   if (n < 2) return n;
@@ -141,6 +172,7 @@ static unsigned sort_routes(struct model_route *routes, unsigned n) {
   for (unsigned i = 1; i < n; i++) {
     if (strcmp(routes[kept].name, routes[i].name) == 0) {
       add_slots(&routes[kept].slots, &routes[i].slots);
+      append_texts(&routes[kept].found, routes[i].found);
       free(routes[i].name);
     } else {
       routes[++kept] = routes[i];
@@ -183,6 +215,7 @@ void plan_take_strategy(struct plan *p, const struct plan *from) {
 
 void plan_seal(struct plan *p) {
   REQUIRE(p->n_entries <= PLAN_PROVIDERS_MAX);
+  REQUIRE(p->n_configured <= p->n_entries);
   REQUIRE(!p->own);
   set_text(&p->settings.host, "0.0.0.0");
   set_text(&p->settings.upstream, "curl");
@@ -191,6 +224,7 @@ void plan_seal(struct plan *p) {
   set_list(&p->settings.forward_headers);
   set_list(&p->settings.client_keys);
   set_list(&p->settings.cors_origins);
+  set_list(&p->settings.chain.nodes);
   for (unsigned i = 0; i < p->n_entries; i++) {
     slot_add(&p->all, i);
     set_list(&p->entries[i].tags);
@@ -352,8 +386,15 @@ void endpoint_release(struct endpoint *e) {
 }
 
 void plan_init_providers(const struct plan *p) {
-  for (unsigned i = 0; i < p->n_entries; i++)
-    provider_set_init(p->entries[i].provider, p->entries[i].not_ready);
+  for (unsigned i = 0; i < p->n_entries; i++) {
+    const struct plan_entry *e = &p->entries[i];
+    if (e->provider->kind == PROVIDER_ONCHAIN && e->record) continue;
+    char reason[PROVIDER_REASON_MAX];
+    (void)snprintf(reason, sizeof reason,
+                   "Failed to initialize provider %s: its service has not been read from the chain",
+                   e->provider->id);
+    provider_set_init(e->provider, e->has_endpoint ? NULL : reason);
+  }
 }
 
 /* ---- reading ---- */

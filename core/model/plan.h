@@ -10,10 +10,13 @@
 
 #include "base/log.h"
 #include "model/provider.h"
+#include "model/record.h"
 #include "model/strategy_stats.h"
 
 #define PLAN_PROVIDERS_MAX 256
 #define MODEL_NAME_MAX     256
+/* What a provider accepts at most. */
+#define PLAN_TOKEN_LIFETIME_MS ((uint64_t)24 * 3600 * 1000)
 
 /* A set of provider slots. */
 struct slot_set {
@@ -36,22 +39,61 @@ struct endpoint {
   char *path; /* "" or "/v1" … */
 };
 
-/* What the configuration says about one provider. Its slot is its index in plan.entries. */
+/*
+ * What the configuration and the contract say about one provider. Its slot is its index in plan.entries. Where both
+ * name an endpoint or a model, the configuration's counts.
+ */
 struct plan_entry {
   struct provider *provider;
+  struct record
+      *record; /* counted; NULL: a direct one, or the contract has not been read or does not know it */
+  const struct service *service; /* of the record; NULL without one */
   bool has_endpoint;
-  struct endpoint endpoint;
+  struct endpoint endpoint; /* of a record: its url and "/v1/proxy" */
+  char *service_url;        /* on chain: the endpoint without "/v1/proxy", when it ends in that; else NULL */
+  bool is_endpoint_of_record, is_model_of_record;
   char *model;       /* NULL: the request's model is left as it is */
   char *api_key;     /* NULL: no Authorization is sent */
   char *health_path; /* joined to the endpoint; NULL: "/models", and a 404 there is no failure */
   double weight;
-  double priority; /* lower is preferred */
-  char **tags;     /* "name=value", NULL-terminated */
-  char *not_ready; /* why the configuration alone is not enough to serve; NULL: it is */
+  double priority;       /* lower is preferred */
+  char **tags;           /* "name=value", NULL-terminated */
+  bool takes_unverified; /* on chain: used although its service cannot be verified */
+  bool has_price;
+  double price_in, price_out; /* neuron per token (of a made-up provider: any unit) */
+};
+
+/* One discover{} of the configuration: which services of the contract are providers, too. */
+struct plan_discover {
+  char *model;        /* NULL: any */
+  char *service_type; /* NULL: any */
+  bool is_verifiable; /* only those whose answers can be verified */
+  bool has_max_in, has_max_out;
+  struct u256 max_in, max_out; /* neuron per token */
+  unsigned limit;              /* at most so many; 0: no limit */
+  double weight, priority;     /* of each */
+  char **tags;
+  bool takes_unverified;
 };
 
 struct plan_timeouts {
   uint32_t connect, first_byte, idle, total, client_header, client_idle, queue, drain; /* ms */
+};
+
+/* What may be done with the wallet's money without asking. Amounts are neuron. */
+struct funding_rules {
+  bool is_on;               /* false: money never moves */
+  struct u256 ledger_min;   /* what the ledger is to have at hand */
+  struct u256 per_provider; /* what each sub-account is to have beyond what is owed */
+  struct u256 max;          /* of the process's life */
+};
+
+struct chain_settings {
+  char **nodes;                   /* URLs, NULL-terminated; empty: none. They may hold keys */
+  bool has_ledger, has_inference; /* else by chain id */
+  struct address ledger, inference;
+  struct funding_rules funding;
+  uint64_t token_lifetime_ms;
 };
 
 struct settings {
@@ -85,12 +127,14 @@ struct settings {
   enum log_level log_level;
   enum log_format log_format;
   struct health_rules health;
+  struct chain_settings chain;
   char *upstream; /* "native", or "curl" for libcurl on http:// too */
 };
 
 struct model_route {
   char *name;
   struct slot_set slots;
+  char **found; /* addresses that discover{} may find, NULL-terminated; NULL: none */
 };
 
 struct plan {
@@ -99,7 +143,10 @@ struct plan {
   char *config_path;   /* NULL: no file */
   struct settings settings;
   unsigned n_entries;
-  struct plan_entry *entries;
+  struct plan_entry *entries; /* as configured, then what discover{} found */
+  unsigned n_configured;
+  struct plan_discover *discovers;
+  unsigned n_discovers;
   struct slot_set all;
 
   /* models: sorted by name after plan_seal(). `routes` are the operator's names, `own` the providers' models. */
@@ -122,12 +169,25 @@ void plan_unref(struct plan **p);
 /* Before the plan is shared: takes over the strategy (name, source, options) of another one, as copies. */
 void plan_take_strategy(struct plan *p, const struct plan *from);
 /*
+ * Fills in what the contract says, as far as the registry knows it: records, endpoints and models of the entries that
+ * are on chain, and an entry for each service that a discover{} finds (in order of their addresses). Once, after the
+ * configured entries and routes are there and before plan_seal().
+ */
+void plan_resolve(struct plan *p, struct registry *registry);
+/* A new plan, sealed, from the same configuration and strategy and from what the registry knows now. */
+struct plan *plan_derive(const struct plan *from, struct registry *registry);
+/* Whether plan_derive() would give a plan that differs. */
+bool plan_is_outdated(const struct plan *p, struct registry *registry);
+/*
  * Gives texts that are still NULL their defaults (host, upstream, strategy name and options), lists that are NULL an
  * empty list, and builds `all` and the model tables; the plan is read-only afterwards.
  */
 void plan_seal(struct plan *p);
 
-/* Tells the providers whether they are ready. Providers may be those that serve: only for a plan that takes over. */
+/*
+ * Tells the providers whether they are ready: one on chain without an endpoint waits for what the contract says, and
+ * whoever reads that judges it then. Providers may be those that serve: only for a plan that takes over.
+ */
 void plan_init_providers(const struct plan *p);
 
 /*

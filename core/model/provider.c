@@ -1,6 +1,8 @@
 #include "model/provider.h"
 
 #include "base/base.h"
+#include "base/redact.h"
+#include "eth/hex.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -37,11 +39,13 @@ struct provider *provider_new(const char *id, enum provider_kind kind, uint64_t 
   p->refs = 1;
   p->latency_ms = p->ttft_ms = p->tpot_ms = p->peak_ttft_ms = NAN;
   p->rl_requests_left = p->rl_tokens_left = p->rl_reset_ms = NAN;
+  p->balance = p->runway_s = NAN;
   p->state = PROVIDER_UP;
   p->admin = PROVIDER_ENABLED;
   p->state_since_ms = now_ms;
   p->is_initialised = 1;
   REQUIRE(pthread_mutex_init(&p->lock, NULL) == 0);
+  REQUIRE(pthread_mutex_init(&p->token_lock, NULL) == 0);
   return p;
 }
 
@@ -54,6 +58,9 @@ void provider_unref(struct provider **pp) {
   struct provider *p = *pp;
   *pp = NULL;
   if (!p || __atomic_fetch_sub(&p->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
+  provider_set_token(p, SPAN_NONE, 0);
+  provider_set_token(p, SPAN_NONE, 0);
+  (void)pthread_mutex_destroy(&p->token_lock);
   (void)pthread_mutex_destroy(&p->lock);
   free(p->models);
   free(p);
@@ -65,6 +72,42 @@ static void lock(struct provider *p) {
 
 static void unlock(struct provider *p) {
   REQUIRE(pthread_mutex_unlock(&p->lock) == 0);
+}
+
+/* ---- session tokens ---- */
+
+void provider_set_token(struct provider *p, struct span token, uint64_t expires_wall_ms) {
+  REQUIRE(token.len < PROVIDER_TOKEN_MAX);
+  if (token.len) redact_add(token);
+  REQUIRE(pthread_mutex_lock(&p->token_lock) == 0);
+  redact_remove(span_str(p->token_before));
+  wipe(p->token_before, sizeof p->token_before);
+  memcpy(p->token_before, p->token, sizeof p->token);
+  wipe(p->token, sizeof p->token);
+  if (token.len) memcpy(p->token, token.ptr, token.len);
+  p->token_len = token.len;
+  p->token_serial++;
+  REQUIRE(pthread_mutex_unlock(&p->token_lock) == 0);
+  STORE(&p->token_expires_wall_ms, token.len ? expires_wall_ms : 0);
+}
+
+size_t provider_copy_token(struct provider *p, char out[PROVIDER_TOKEN_MAX], uint64_t *serial) {
+  REQUIRE(pthread_mutex_lock(&p->token_lock) == 0);
+  size_t len = p->token_len;
+  memcpy(out, p->token, len);
+  *serial = p->token_serial;
+  REQUIRE(pthread_mutex_unlock(&p->token_lock) == 0);
+  return len;
+}
+
+void provider_end_account_pause(struct provider *p, uint64_t now_ms) {
+  lock(p);
+  uint64_t keep = LOAD(&p->rate_limited_until_ms);
+  if (LOAD(&p->cooldown_until_ms) > now_ms) {
+    STORE(&p->cooldown_until_ms, keep);
+    if (keep <= now_ms && LOAD(&p->is_initialised)) p->reason[0] = '\0';
+  }
+  unlock(p);
 }
 
 /* ---- averages ---- */
@@ -369,6 +412,11 @@ bool provider_id_eq(struct span a, struct span b) {
          strncasecmp(a.ptr, b.ptr, a.len) == 0;
 }
 
+bool provider_id_address(struct address *out, struct span id) {
+  if (!provider_id_is_address(id)) return false;
+  return hex_read(out->bytes, ADDRESS_BYTES, span_make(id.ptr + 2, id.len - 2));
+}
+
 void provider_set_models(struct provider *p, struct span names) {
   char *copy = x_strndup(names.ptr ? names.ptr : "",
                          names.len < PROVIDER_MODELS_MAX ? names.len : PROVIDER_MODELS_MAX);
@@ -389,6 +437,8 @@ struct registry {
   pthread_mutex_t lock;
   struct provider **list;
   size_t n, cap;
+  struct record **records; /* sorted by address */
+  size_t n_records, records_cap;
 };
 
 struct registry *registry_new(void) {
@@ -402,6 +452,9 @@ void registry_free(struct registry *r) {
   for (size_t i = 0; i < r->n; i++)
     provider_unref(&r->list[i]);
   free(r->list);
+  for (size_t i = 0; i < r->n_records; i++)
+    record_unref(&r->records[i]);
+  free(r->records);
   (void)pthread_mutex_destroy(&r->lock);
   free(r);
 }
@@ -432,4 +485,85 @@ struct provider *registry_get(struct registry *r, const char *id, enum provider_
   (void)provider_ref(found);
   REQUIRE(pthread_mutex_unlock(&r->lock) == 0);
   return found;
+}
+
+/* Where the record of that address stands, or would. */
+static size_t find_record_locked(const struct registry *r, const struct address *a, bool *is_there) {
+  size_t low = 0, high = r->n_records;
+  *is_there = false;
+  while (low < high) {
+    size_t mid = low + (high - low) / 2;
+    int c = memcmp(r->records[mid]->service.provider.bytes, a->bytes, ADDRESS_BYTES);
+    if (c == 0) {
+      *is_there = true;
+      return mid;
+    }
+    if (c < 0)
+      low = mid + 1;
+    else
+      high = mid;
+  }
+  return low;
+}
+
+static void insert_record_locked(struct registry *r, size_t at, struct record *record) {
+  if (r->n_records == r->records_cap) {
+    r->records_cap = r->records_cap ? r->records_cap * 2 : 16;
+    r->records = x_realloc(r->records, r->records_cap * sizeof *r->records);
+  }
+  memmove(r->records + at + 1, r->records + at, (r->n_records - at) * sizeof *r->records);
+  r->records[at] = record;
+  r->n_records++;
+}
+
+bool registry_put_record(struct registry *r, struct record *record) {
+  bool is_there, is_news = true;
+  REQUIRE(pthread_mutex_lock(&r->lock) == 0);
+  size_t at = find_record_locked(r, &record->service.provider, &is_there);
+  if (!is_there) {
+    insert_record_locked(r, at, record);
+  } else if (record_eq(r->records[at], record)) {
+    is_news = false;
+    record_unref(&record);
+  } else {
+    record_unref(&r->records[at]);
+    r->records[at] = record;
+  }
+  REQUIRE(pthread_mutex_unlock(&r->lock) == 0);
+  return is_news;
+}
+
+bool registry_drop_record(struct registry *r, const struct address *provider) {
+  bool is_there;
+  REQUIRE(pthread_mutex_lock(&r->lock) == 0);
+  size_t at = find_record_locked(r, provider, &is_there);
+  if (is_there) {
+    record_unref(&r->records[at]);
+    r->n_records--;
+    memmove(r->records + at, r->records + at + 1, (r->n_records - at) * sizeof *r->records);
+  }
+  REQUIRE(pthread_mutex_unlock(&r->lock) == 0);
+  return is_there;
+}
+
+struct record *registry_record(struct registry *r, struct span id) {
+  struct address a;
+  struct record *found = NULL;
+  bool is_there;
+  if (!provider_id_address(&a, id)) return NULL;
+  REQUIRE(pthread_mutex_lock(&r->lock) == 0);
+  size_t at = find_record_locked(r, &a, &is_there);
+  if (is_there) found = record_ref(r->records[at]);
+  REQUIRE(pthread_mutex_unlock(&r->lock) == 0);
+  return found;
+}
+
+struct record **registry_records(struct registry *r, size_t *n) {
+  REQUIRE(pthread_mutex_lock(&r->lock) == 0);
+  *n = r->n_records;
+  struct record **all = x_calloc(*n, sizeof *all);
+  for (size_t i = 0; i < *n; i++)
+    all[i] = record_ref(r->records[i]);
+  REQUIRE(pthread_mutex_unlock(&r->lock) == 0);
+  return all;
 }

@@ -13,11 +13,13 @@
 
 #include "base/buf.h"
 #include "model/outcome.h"
+#include "model/record.h"
 
 #include <pthread.h>
 
 #define PROVIDER_ID_MAX     64
-#define PROVIDER_REASON_MAX 200
+#define PROVIDER_REASON_MAX 400
+#define PROVIDER_TOKEN_MAX  1024
 
 enum provider_kind { PROVIDER_DIRECT, PROVIDER_ONCHAIN };
 enum provider_state { PROVIDER_UP, PROVIDER_DEGRADED, PROVIDER_DOWN };
@@ -75,6 +77,16 @@ struct provider {
   /* What the provider's own rate-limit headers said last; NaN when unknown. Atomics. */
   _Alignas(CACHE_LINE) double rl_requests_left, rl_tokens_left, rl_reset_ms;
 
+  /* On chain; written by control. Atomics. */
+  double balance;  /* neuron that its sub-account can spend; NaN until it is known */
+  double runway_s; /* how long that lasts at the present rate; infinite while nothing is spent */
+  uint64_t token_expires_wall_ms; /* 0: there is no session token */
+  _Alignas(CACHE_LINE) pthread_mutex_t token_lock;
+  uint64_t token_serial; /* from here on under that lock; rises with each token */
+  size_t token_len;
+  char token[PROVIDER_TOKEN_MAX];        /* "app-sk-…" */
+  char token_before[PROVIDER_TOKEN_MAX]; /* the one before: still a credential, so still kept out of texts */
+
   /* Health. Readable by atomics without the lock; written under it. */
   uint32_t state;                 /* enum provider_state */
   uint32_t admin;                 /* enum provider_admin */
@@ -122,6 +134,17 @@ enum health_event { HEALTH_SAME, HEALTH_WENT_DOWN, HEALTH_CAME_UP, HEALTH_EJECTE
 enum health_event provider_settle(struct provider *p, const struct outcome *o,
                                   const struct health_rules *rules, uint64_t now_ms);
 
+/* ---- session tokens ---- */
+/*
+ * Control alone. Replaces the token (empty: takes it away); what is replaced is wiped. The token and the one before it
+ * are known to the redactor.
+ */
+void provider_set_token(struct provider *p, struct span token, uint64_t expires_wall_ms);
+/* Any thread: a copy, and which one it is; the length, 0 when there is none. Takes no longer than the copy. */
+size_t provider_copy_token(struct provider *p, char out[PROVIDER_TOKEN_MAX], uint64_t *serial);
+/* The trouble with its account or token is over: ends a pause that was for it, not one for a rate limit. */
+void provider_end_account_pause(struct provider *p, uint64_t now_ms);
+
 /* ---- probes, switches, initialisation ---- */
 /*
  * A passing probe also ends an ejection at once when that was for want of a connection (connect, dns, tls,
@@ -161,6 +184,8 @@ const char *provider_admin_name(enum provider_admin a);
 bool provider_id_is_address(struct span id);
 /* Equal; addresses without case. */
 bool provider_id_eq(struct span a, struct span b);
+/* The address that an id is, whatever the case of its letters; false when it is none. */
+bool provider_id_address(struct address *out, struct span id);
 
 /*
  * The registry: all providers of the process by id. It keeps a provider as long as somebody else does; one that no
@@ -171,5 +196,17 @@ struct registry *registry_new(void);
 void registry_free(struct registry *r);
 /* An existing provider with that id, or a new one; the caller gets a reference. */
 struct provider *registry_get(struct registry *r, const char *id, enum provider_kind kind, uint64_t now_ms);
+
+/*
+ * What the contract says, by address; one record each, sorted by address. Put in by control, found when plans are built.
+ * Takes over the caller's reference; a record that is the same as the one there leaves that one. True when it is news.
+ */
+bool registry_put_record(struct registry *r, struct record *record);
+/* The contract does not know that address (any more). True when it did before. */
+bool registry_drop_record(struct registry *r, const struct address *provider);
+/* Counted for the caller; NULL when there is none. */
+struct record *registry_record(struct registry *r, struct span id);
+/* All of them, counted, in an array to be freed; *n is how many. */
+struct record **registry_records(struct registry *r, size_t *n);
 
 #endif

@@ -165,6 +165,13 @@ static double load_double(const double *from) {
 
 #define LOAD(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 
+/* Whole seconds, so that a view does not change each time that it is looked at. */
+static double seconds_left(uint64_t until_wall_ms) {
+  if (LIKELY(until_wall_ms == 0)) return NAN;
+  uint64_t now = clock_wall_ms();
+  return until_wall_ms > now ? (double)((until_wall_ms - now) / 1000) : 0;
+}
+
 void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
   const struct generation *g = container_of(call, struct generation, call);
   if (slot == 0 || slot > g->plan->n_entries) return;
@@ -190,6 +197,9 @@ void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
   s->rl_requests_left = load_double(&p->rl_requests_left);
   s->rl_tokens_left = load_double(&p->rl_tokens_left);
   s->rl_reset_ms = load_double(&p->rl_reset_ms);
+  s->balance = load_double(&p->balance);
+  s->runway_s = load_double(&p->runway_s);
+  s->token_expires_s = seconds_left(LOAD(&p->token_expires_wall_ms));
 }
 
 /* The n-th number depends on the request's seed, the attempt and n alone, so that a replay repeats. */

@@ -343,7 +343,11 @@ static void make_views(struct generation *g) {
     p->index = p->slot = i + 1;
     p->weight = plan->entries[i].weight;
     p->priority = plan->entries[i].priority;
-    s->price_in = s->price_out = s->balance = s->runway_s = s->token_expires_s = NAN;
+    const struct plan_entry *e = &plan->entries[i];
+    s->price_in = e->has_price ? e->price_in : NAN;
+    s->price_out = e->has_price ? e->price_out : NAN;
+    s->verifiable = record_is_verifiable(e->record);
+    s->balance = s->runway_s = s->token_expires_s = NAN;
     g->call.order[i] = (uint16_t)(i + 1);
     g->shown[i] = (uint16_t)i;
   }

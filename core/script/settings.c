@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/embedded.h"
 #include "base/redact.h"
+#include "base/secrecy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,6 +57,8 @@ void settings_report_init(struct settings_report *r) {
 void settings_report_release(struct settings_report *r) {
   buf_release(&r->problems);
   buf_release(&r->warnings);
+  key_free(r->key);
+  r->key = NULL;
 }
 
 /* A line that does not fit is dropped: the count still tells that there was one. */
@@ -171,8 +174,61 @@ static int host_mode(lua_State *L) {
   return 1;
 }
 
+static struct span without_prefix(struct span key) {
+  bool has_prefix = key.len >= 2 && key.ptr[0] == '0' && ascii_lower(key.ptr[1]) == 'x';
+  return has_prefix ? span_make(key.ptr + 2, key.len - 2) : key;
+}
+
 static int host_env(lua_State *L) {
-  lua_pushstring(L, getenv(luaL_checkstring(L, 1)));
+  const char *value = getenv(luaL_checkstring(L, 1));
+  /* What looks like a private key is kept out of all messages, whatever the file does with it. */
+  if (value) redact_add_key(without_prefix(span_str(value)));
+  lua_pushstring(L, value);
+  return 1;
+}
+
+/* key(text): takes over the wallet's private key; true, or nil and what is wrong with it. */
+static int host_key(lua_State *L) {
+  struct load *load = load_of(L);
+  struct span hex;
+  hex.ptr = luaL_checklstring(L, 1, &hex.len);
+  if (secrecy_is_mask(hex)) {
+    lua_pushboolean(L, true);
+    return 1;
+  }
+  redact_add_key(without_prefix(hex));
+  struct key *key = NULL;
+  switch (key_new(&key, hex)) {
+  case 0: break;
+  case ERR_RANGE: return push_failure(L, "is no private key: the number is out of range");
+  case ERR_STATE: return push_failure(L, "cannot be kept: the system gives no memory for it");
+  default: return push_failure(L, "must be a private key: 64 hex digits, with or without 0x");
+  }
+  key_free(load->report->key);
+  load->report->key = key;
+  secrecy_mask_environment(hex);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* amount(text): true when it is an amount in 0G, else nil and what is wrong. */
+static int host_amount(lua_State *L) {
+  struct span text;
+  struct u256 neuron;
+  text.ptr = luaL_checklstring(L, 1, &text.len);
+  int err = u256_parse_0g(&neuron, text);
+  if (err)
+    return push_failure(L, err == ERR_RANGE ? "at most 18 places are possible" : "not a decimal number");
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* checksum(address): false when the case of its letters is a checksum, and a wrong one. */
+static int host_checksum(lua_State *L) {
+  struct span text;
+  struct address a;
+  text.ptr = luaL_checklstring(L, 1, &text.len);
+  lua_pushboolean(L, address_parse(&a, text) != ERR_RANGE);
   return 1;
 }
 
@@ -235,8 +291,9 @@ static void set_limit(lua_State *L, const char *name, double value) {
 
 static void push_host(lua_State *L) {
   static const struct luaL_Reg FUNCTIONS[] = {
-      {"read", host_read},         {"mode", host_mode},       {"env", host_env},       {"part", host_part},
-      {"endpoint", host_endpoint}, {"presets", host_presets}, {"secret", host_secret},
+      {"read", host_read},         {"mode", host_mode},         {"env", host_env},       {"part", host_part},
+      {"endpoint", host_endpoint}, {"presets", host_presets},   {"secret", host_secret}, {"key", host_key},
+      {"amount", host_amount},     {"checksum", host_checksum},
   };
   const struct health_rules *h = &HEALTH_RULES_DEFAULT;
   lua_newtable(L);
@@ -330,6 +387,31 @@ static void take_health(lua_State *L, struct health_rules *h) {
   lua_pop(L, 1);
 }
 
+static struct u256 get_amount(lua_State *L, const char *name) {
+  struct u256 neuron = U256_ZERO;
+  int err = u256_parse_0g(&neuron, span_str(get_text(L, name)));
+  REQUIRE(!err);
+  return neuron;
+}
+
+static void take_chain(lua_State *L, struct chain_settings *c) {
+  c->nodes = copy_texts(L, "rpc");
+  c->token_lifetime_ms = (uint64_t)get_number(L, "tokenLifetime");
+  lua_getfield(L, -1, "contracts");
+  c->has_ledger = provider_id_address(&c->ledger, span_str(get_text(L, "ledger")));
+  c->has_inference = provider_id_address(&c->inference, span_str(get_text(L, "inference")));
+  lua_pop(L, 1);
+  lua_getfield(L, -1, "autoFunding");
+  struct funding_rules *f = &c->funding;
+  f->is_on = lua_istable(L, -1);
+  if (f->is_on) {
+    f->ledger_min = get_amount(L, "ledgerMin");
+    f->per_provider = get_amount(L, "perProvider");
+    f->max = get_amount(L, "max");
+  }
+  lua_pop(L, 1);
+}
+
 static void take_settings(lua_State *L, struct settings *s) {
   s->host = copy_text(L, "host");
   s->port = (uint16_t)get_number(L, "port");
@@ -358,6 +440,7 @@ static void take_settings(lua_State *L, struct settings *s) {
   s->log_format = strcmp(get_text(L, "logFormat"), "json") == 0 ? LOG_JSON : LOG_TEXT;
   take_timeouts(L, &s->timeouts);
   take_health(L, &s->health);
+  take_chain(L, &s->chain);
   lua_getfield(L, -1, "retryBudget");
   s->retry_budget = get_number(L, "ratio");
   s->retry_budget_min = (unsigned)get_number(L, "min");
@@ -381,6 +464,7 @@ static void take_entry(lua_State *L, struct load *load, struct plan_entry *e) {
   e->api_key = copy_text(L, "apiKey");
   e->health_path = copy_text(L, "healthPath");
   e->tags = copy_texts(L, "tags");
+  e->takes_unverified = get_bool(L, "unverified");
   lua_getfield(L, -1, "endpoint");
   if (lua_istable(L, -1)) {
     e->has_endpoint = true;
@@ -391,7 +475,40 @@ static void take_entry(lua_State *L, struct load *load, struct plan_entry *e) {
   bool is_on_chain = get_text(L, "address")[0];
   e->provider = registry_get(load->registry, get_text(L, "id"),
                              is_on_chain ? PROVIDER_ONCHAIN : PROVIDER_DIRECT, clock_mono_ms());
-  e->not_ready = copy_text(L, "reason");
+}
+
+/* Prices are given in 0G per million tokens. */
+static bool get_price(lua_State *L, const char *name, struct u256 *out) {
+  uint64_t rest;
+  if (!get_text(L, name)[0]) return false;
+  *out = u256_div_u64(get_amount(L, name), 1000000, &rest);
+  return true;
+}
+
+static void take_discover(lua_State *L, struct plan_discover *d) {
+  d->model = copy_text(L, "model");
+  d->service_type = copy_text(L, "type");
+  d->is_verifiable = get_bool(L, "verifiable");
+  d->takes_unverified = !d->is_verifiable;
+  d->has_max_in = get_price(L, "maxPriceIn", &d->max_in);
+  d->has_max_out = get_price(L, "maxPriceOut", &d->max_out);
+  d->limit = (unsigned)get_number(L, "limit");
+  d->weight = get_number(L, "weight");
+  d->priority = get_number(L, "priority");
+  d->tags = copy_texts(L, "tags");
+}
+
+static void take_discovers(lua_State *L, struct plan *p) {
+  lua_getfield(L, -1, "discovers");
+  unsigned n = lua_istable(L, -1) ? (unsigned)lua_objlen(L, -1) : 0;
+  if (n) p->discovers = x_calloc(n, sizeof *p->discovers);
+  p->n_discovers = n;
+  for (unsigned i = 0; i < n; i++) {
+    lua_rawgeti(L, -1, (int)i + 1);
+    take_discover(L, &p->discovers[i]);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
 }
 
 static void take_entries(lua_State *L, struct load *load, struct plan *p) {
@@ -410,6 +527,7 @@ static void take_entries(lua_State *L, struct load *load, struct plan *p) {
 
 static void take_route(lua_State *L, struct model_route *r, unsigned n_entries) {
   r->name = copy_text(L, "name");
+  r->found = copy_texts(L, "found");
   lua_getfield(L, -1, "slots");
   int n = (int)lua_objlen(L, -1);
   for (int i = 1; i <= n; i++) {
@@ -459,7 +577,9 @@ static void build_plan(lua_State *L, struct load *load) {
   if (load->is_from_disk) p->config_path = x_strdup(load->path);
   take_settings(L, &p->settings);
   take_entries(L, load, p);
+  take_discovers(L, p);
   take_routes(L, p);
+  plan_resolve(p, load->registry);
   take_strategy(L, p);
   plan_seal(p);
 }
@@ -601,6 +721,9 @@ static void load_in_state(struct load *load) {
   }
   lua_close(L);
   drop_scratch(load);
+  /* One that the configuration does not use is no less a key. */
+  const char *unused = load->report->key ? getenv("ZG_PRIVATE_KEY") : NULL;
+  if (unused) secrecy_mask_environment(span_str(unused));
 }
 
 struct plan *settings_load(struct settings_report *report, const char *path, struct span text,

@@ -8,6 +8,7 @@
 #define MOONGATE_SCRIPT_SETTINGS_H
 
 #include "base/buf.h"
+#include "eth/key.h"
 #include "model/plan.h"
 
 /* Values from the command line; they win over the file. Strings are borrowed. */
@@ -28,6 +29,8 @@ struct settings_report {
   unsigned n_problems;
   struct buf warnings; /* same form; they do not stop a start */
   unsigned n_warnings;
+  struct key *
+      key; /* the wallet's, when the configuration or the environment gave one; the caller may take it over */
 };
 void settings_report_init(struct settings_report *r);
 void settings_report_release(struct settings_report *r);
@@ -35,7 +38,9 @@ void settings_report_release(struct settings_report *r);
 /*
  * Builds a sealed plan from `path` (NULL: defaults and overrides only) or, when `text.ptr` is set, from that text
  * under the name `path`. Providers come from the registry (kept by id). NULL when anything is wrong; the report
- * says what. Secrets found (api keys, tokens, private key) are registered with redact_add().
+ * says what. Secrets found (api keys, tokens) are registered with redact_add(). A private key is in report->key alone:
+ * the state that read it is wiped, and in the process's environment asterisks stand in its place (secrecy.h). A later
+ * load that finds the asterisks gives no key and is content.
  */
 struct plan *settings_load(struct settings_report *report, const char *path, struct span text,
                            const struct settings_overrides *overrides, struct registry *registry);

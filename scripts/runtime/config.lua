@@ -9,6 +9,9 @@
 --   read(path, max_bytes)  text; or nil, text
 --   mode(path)             permission bits of a regular file; or nil, text
 --   secret(text)           remembers it for the redactor
+--   key(text)              takes over the wallet's private key; true, or nil and a text
+--   amount(text)           whether it is an amount in 0G; or nil and a text
+--   checksum(address)      false when the case of its letters is a wrong checksum
 --   part(name)             another file of this folder, as a function
 --   limits                 numbers that C arrays and defaults fix
 -- Every check returns the normalised value, or reports at its place and returns nil: all problems of a file are
@@ -24,7 +27,7 @@ local place_in_file, place_of = report.place_in_file, report.place_of
 local checks = host.part("config_checks")(host, report)
 local number, boolean, text, choice, secret = checks.number, checks.boolean, checks.text, checks.choice, checks.secret
 local is_address, address, endpoint = checks.is_address, checks.address, checks.endpoint
-local list, members = checks.list, checks.members
+local list, members, money = checks.list, checks.members, checks.money
 
 -- ---- strategy ---------------------------------------------------------------------------------------------
 
@@ -168,7 +171,13 @@ local provider_members = members({
   { "priority", number { min = -1e6, max = 1e6, is_real = true }, 50 },
   { "healthPath", health_path },
   { "tags", tags, {} },
+  { "unverified", boolean, false },
 }, { example = '{ endpoint = "http://127.0.0.1:8000/v1" }' })
+
+local function check_checksum(value, place)
+  if not value or host.checksum(value) then return end
+  place:warn("has letters whose case is no right checksum: it may be mistyped")
+end
 
 -- One entry as { place, id = nil until it is made up, address, endpoint, … }; nil when nothing can be made of it.
 local function provider(value, place)
@@ -176,6 +185,7 @@ local function provider(value, place)
     local out = { weight = 1, priority = 50, tags = {}, place = place, written = value }
     if value:find("^0[xX]%x*$") then
       out.address = address(value, place)
+      check_checksum(out.address, place)
     elseif value == "" then
       place:problem("must be an address (0x…) or a URL (http://…), not an empty text")
     else
@@ -189,7 +199,12 @@ local function provider(value, place)
     return nil
   end
   local out = provider_members(value, place)
+  if not out then return nil end
   out.place = place
+  check_checksum(out.address, place:child("address"))
+  if out.unverified and value.address == nil then
+    place:child("unverified"):problem("is for providers on chain: a direct endpoint proves nothing anyway")
+  end
   if value.address == nil and value.endpoint == nil then
     local node = place:child("endpoint"):node() or place:child("address"):node()
     if not node then place:problem("needs an endpoint (direct) or an address (on chain)") end
@@ -234,19 +249,41 @@ local function name_providers(entries)
   end
 end
 
+local found_members = members({
+  { "model", model_name },
+  { "type", text { what = 'a type of service such as "chatbot", or "any"', max = 64 }, "chatbot" },
+  { "verifiable", boolean, true },
+  { "maxPriceIn", money { unit = "0G per million tokens" } },
+  { "maxPriceOut", money { unit = "0G per million tokens" } },
+  { "limit", number { min = 1, max = limits.providers }, limits.providers },
+  { "weight", number { min = 0, max = 1e6, is_real = true }, 1 },
+  { "priority", number { min = -1e6, max = 1e6, is_real = true }, 50 },
+  { "tags", tags, {} },
+}, { example = '{ model = "…", maxPriceIn = 1 }' })
+
+local function discover(value, place)
+  local out = found_members(value, place)
+  if out and out.type == "any" then out.type = nil end
+  return out
+end
+
+-- The configured ones; `discovers` beside them says which services of the contract are meant, too.
 local function providers(value, place)
   local example = '{ "http://127.0.0.1:8000/v1" }'
   if type(value) == "table" and (value.endpoint ~= nil or value.address ~= nil) then
     place:problem("must be a list of providers: put another pair of { } around this one")
     return nil
   end
+  if report.discovers[value] then return { discovers = { discover(value, place) } } end
   local size = checks.list_size(value, place, { example = example, max = limits.providers })
   if not size then return nil end
-  local out = {}
+  local out = { discovers = {} }
   for i = 1, size do
     local child = place:child(i)
     if value[i] == nil then
       checks.hole(child)
+    elseif report.discovers[value[i]] then
+      out.discovers[#out.discovers + 1] = discover(value[i], child)
     else
       out[#out + 1] = provider(value[i], child)
     end
@@ -265,6 +302,7 @@ local function models(value, place, entries, is_replaced)
     return nil
   end
   local slot_of, known, out = {}, {}, {}
+  local found -- of the entry that is being looked at: addresses that discover() may find
   for i, entry in ipairs(entries) do
     if entry.written and not slot_of[entry.written] then slot_of[entry.written] = i end
     if entry.id then
@@ -273,9 +311,11 @@ local function models(value, place, entries, is_replaced)
     end
   end
   local function slot(id, where)
-    local found = type(id) == "string" and slot_of[key_of(id)]
-    if found then return found end
-    if type(id) ~= "string" then
+    local at = type(id) == "string" and slot_of[key_of(id)]
+    if at then return at end
+    if is_address(id) and #(entries.discovers or {}) > 0 then
+      found[#found + 1] = id
+    elseif type(id) ~= "string" then
       where:problem("must be the id or address of a provider, not %s", describe(id))
     elseif is_replaced then
       where:warn("names %s, which is no provider now that --provider replaces the list", quote(id))
@@ -290,8 +330,9 @@ local function models(value, place, entries, is_replaced)
                 describe(name))
     else
       local check = list(slot, { example = '{ "local" }', max = limits.providers, is_needed = true })
+      found = {}
       local slots = check(value[name], child)
-      if slots and #slots > 0 then out[#out + 1] = { name = name, slots = slots } end
+      if slots and #slots + #found > 0 then out[#out + 1] = { name = name, slots = slots, found = found } end
     end
   end
   return out
@@ -345,18 +386,41 @@ local reload, reload_default, reload_names = members({
 
 local tls, _, tls_names = members({ { "ca", checks.certificates } }, { example = '{ ca = "ca.pem" }' })
 
-local contracts = members({
-  { "ledger", address, nil, may_be_unset = true },
-  { "inference", address, nil, may_be_unset = true },
+-- Money goes there: a wrong checksum is no matter for a warning.
+local function contract_address(value, place)
+  value = address(value, place)
+  if not value or host.checksum(value) then return value end
+  place:problem("is mistyped: the case of its letters is no right checksum")
+end
+
+local contracts, _, contracts_names = members({
+  { "ledger", contract_address, nil, may_be_unset = true },
+  { "inference", contract_address, nil, may_be_unset = true },
 }, { example = '{ ledger = "0x…" }' })
 
+local funding, funding_default, funding_names = members({
+  { "ledgerMin", money {}, "3" },
+  { "perProvider", money { min = 1, why = ": providers refuse accounts with less" }, "2" },
+  { "max", money {}, "10" },
+}, { example = "{ ledgerMin = 3, perProvider = 2, max = 10 }" })
+
+-- False, or what may be moved.
 local function auto_funding(value, place)
-  if type(value) == "table" then return value end
-  return boolean(value, place)
+  if type(value) == "table" then return funding(value, place) end
+  return boolean(value, place) and funding_default() or false
+end
+
+-- One URL, or a list of them.
+local nodes_list = list(checks.url_of_node, { example = '{ "https://evmrpc.0g.ai" }', max = 8, is_needed = true })
+local function nodes(value, place)
+  if type(value) == "table" then return nodes_list(value, place) end
+  value = checks.url_of_node(value, place)
+  return value and { value }
 end
 
 for name, names in pairs { timeouts = timeouts_names, health = health_names, retryBudget = retry_budget_names,
-                           reload = reload_names, tls = tls_names } do
+                           reload = reload_names, tls = tls_names, contracts = contracts_names,
+                           autoFunding = funding_names } do
   for _, member in ipairs(names) do checks.nested[member] = name end
 end
 
@@ -399,11 +463,12 @@ local OPTIONS = {
     flag = "--log-level" },
   { "logFormat", choice("text", "json"), "text", env = { "MOONGATE_LOG_FORMAT" }, flag = "--log-format" },
   { "upstream", choice("native", "curl"), "native", env = { "MOONGATE_UPSTREAM" } },
-  { "rpc", checks.url_of_node, nil, env = { "RPC_ENDPOINT", "ZG_RPC_ENDPOINT" }, flag = "--rpc", may_be_unset = true },
+  { "rpc", nodes, nil, env = { "RPC_ENDPOINT", "ZG_RPC_ENDPOINT" }, flag = "--rpc", may_be_unset = true },
   { "key", checks.private_key, nil, env = { "ZG_PRIVATE_KEY" }, may_be_unset = true },
   { "keyFile", checks.key_file, nil, may_be_unset = true },
   { "contracts", contracts, {} },
   { "autoFunding", auto_funding, false },
+  { "tokenLifetime", duration(1000), DAY },
   { "providers", providers },
 }
 
@@ -455,6 +520,36 @@ end
 
 local LOOPBACK = { ["localhost"] = true, ["::1"] = true }
 
+-- What providers on chain lack; they are listed as not healthy until it is there.
+local function check_chain(out, place)
+  local is_found = #(out.providers.discovers or {}) > 0
+  local needs_node, needs_key = is_found, is_found
+  for _, entry in ipairs(out.providers) do
+    if entry.address and not entry.endpoint then needs_node = true end
+    if entry.address and not entry.endpoint and not entry.apiKey then needs_key = true end
+  end
+  if report.count() > 0 then return end
+  if needs_node and not out.rpc then
+    report.add_warning('providers on chain need a node: set rpc = "https://evmrpc.0g.ai" (or the testnet\'s)')
+  end
+  if needs_key and not out.key and not out.keyFile then
+    report.add_warning("providers on chain need a wallet: set the environment variable ZG_PRIVATE_KEY, or keyFile")
+  end
+  if out.autoFunding and not out.key and not out.keyFile then
+    place("autoFunding"):warn("moves nothing: there is no wallet (ZG_PRIVATE_KEY or keyFile)")
+  end
+end
+
+-- Contract addresses that only the environment names.
+local function contracts_from_env(out)
+  for name, variable in pairs({ ledger = "LEDGER_CA", inference = "INFERENCE_CA" }) do
+    local from_env = host.env(variable)
+    if out.contracts and not out.contracts[name] and from_env and from_env ~= "" then
+      out.contracts[name] = contract_address(from_env, place_of("environment variable " .. variable))
+    end
+  end
+end
+
 local function check_together(out, written)
   local function place(name) return place_in_file { written[name] ~= nil and name or nil } end
   if out.maxBodyBytes and out.maxBufferedBytes and out.maxBodyBytes > out.maxBufferedBytes then
@@ -465,19 +560,11 @@ local function check_together(out, written)
   if written.key ~= nil and written.keyFile ~= nil then
     place_in_file { "keyFile" }:say("key and keyFile are both set: leave one out")
   end
+  check_chain(out, place)
   if report.count() == 0 and #out.clientKeys == 0 and not LOOPBACK[out.host] and not out.host:find("^127%.") then
     report.add_warning(("whoever reaches %s:%s may spend on the providers: set clientKeys, or host = \"127.0.0.1\"")
                          :format(out.host, number_text(out.port)))
   end
-end
-
-local function why_not_initialised(entry, out)
-  if entry.endpoint then return nil end
-  local why = "no chain is configured (set rpc and key)"
-  if out.rpc and (out.key or out.keyFile) then
-    why = "this version does not read its services from the chain (name its endpoint)"
-  end
-  return ("Failed to initialize provider %s: %s"):format(entry.address, why)
 end
 
 local function warn_about_repeated(root)
@@ -516,6 +603,7 @@ function config.check(returned, flags)
   for _, spec in ipairs(OPTIONS) do
     if spec[1] ~= "providers" and spec[1] ~= "models" then out[spec[1]] = effective(spec, written, flags) end
   end
+  contracts_from_env(out)
   out.strategy = out.strategy or strategy("round-robin", place_of("the default strategy"))
   local entries, is_replaced = all_providers(written, flags)
   out.providers = entries or {}
@@ -524,7 +612,7 @@ function config.check(returned, flags)
   end
   check_together(out, written)
   if report.count() > 0 then return nil end
-  for _, entry in ipairs(out.providers) do entry.reason = why_not_initialised(entry, out) end
+  out.discovers = out.providers.discovers
   return out
 end
 

@@ -139,23 +139,53 @@ local function listen_host(value, place)
   place:problem("must be a host name or an IP address, without scheme, port or path, not %s", quote(value))
 end
 
+-- A URL may hold a key: it is never shown.
 local function url_of_node(value, place)
   value = text { what = "a URL" }(value, place)
   if not value then return nil end
-  if value:find("^[Hh][Tt][Tt][Pp][Ss]?://[^%s/]+%S*$") then return value end
-  place:problem('must be an http:// or https:// URL without blanks')
+  if value:find("@", 1, true) then
+    place:problem("cannot hold a user or a password")
+  elseif not value:find("^[Hh][Tt][Tt][Pp][Ss]?://[^%s/]+%S*$") or value:find('["<>\\^`{|}#]') then
+    place:problem('must be an http:// or https:// URL without blanks')
+  else
+    return value
+  end
 end
 
+-- The C side takes it over; nothing of it stays here.
 local function private_key(value, place)
   if type(value) ~= "string" then
     place:problem("must be a text in quotes, not a %s", type(value))
     return nil
   end
-  local digits = value:match("^%s*0[xX](%x+)%s*$") or value:match("^%s*(%x+)%s*$")
-  if digits then host.secret(digits) end
-  host.secret(value)
-  if digits and #digits == 64 then return value end
-  place:problem("must be a private key: 64 hex digits, with or without 0x")
+  local ok, wrong = host.key(value:match("^%s*(.-)%s*$"))
+  if ok then return true end
+  host.secret(value) -- a mistyped key is most of a key
+  place:problem("%s", wrong)
+end
+
+-- An amount in 0G, as a number or a decimal text; returned as text.
+local function money(o)
+  return function(value, place)
+    local amount = value
+    if type(value) == "number" and value == value and value >= 0 and value < 1e15 then
+      amount = ("%.15g"):format(value)
+      if amount:find("e", 1, true) then amount = ("%.18f"):format(value) end
+    end
+    local ok, wrong = nil, "not a decimal number"
+    if type(amount) == "string" then
+      amount = amount:match("^%s*(.-)%s*0[Gg]%s*$") or amount
+      ok, wrong = host.amount(amount)
+    end
+    if not ok then
+      place:problem('must be an amount in %s such as 2 or "0.5", not %s%s', o.unit or "0G", describe(value),
+                    wrong == "not a decimal number" and "" or " (" .. wrong .. ")")
+    elseif o.min and tonumber(amount) < o.min then
+      place:problem("must be at least %s 0G%s", number_text(o.min), o.why or "")
+    else
+      return amount
+    end
+  end
 end
 
 local function key_file(value, place)
@@ -353,7 +383,7 @@ end
 for name, check in pairs {
   absent = check_absent, number = number, boolean = boolean, text = text, choice = choice, secret = secret,
   is_address = is_address, address = address, endpoint = endpoint, listen_host = listen_host,
-  url_of_node = url_of_node, private_key = private_key, key_file = key_file, certificates = certificates,
+  url_of_node = url_of_node, private_key = private_key, money = money, key_file = key_file, certificates = certificates,
   list_size = list_size, hole = check_hole, list = list, unknown = check_unknown, members = members,
   header_name = header_name, cors = cors,
 } do

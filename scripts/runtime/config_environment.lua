@@ -1,4 +1,4 @@
--- config_environment: what a configuration file sees: plain Lua without I/O, and env().
+-- config_environment: what a configuration file sees: plain Lua without I/O, env(), and discover().
 --
 -- Trusted Lua; part of config.lua, made once per load.
 
@@ -37,10 +37,20 @@ local function env(name, default)
   return default
 end
 
+-- discover{ … } stands among the providers; config.lua checks what is in it.
+local function discover(filter)
+  if filter == nil then filter = {} end
+  if type(filter) ~= "table" then
+    error("discover() wants a table such as { model = \"…\" }, not " .. report.describe(filter), 2)
+  end
+  report.discovers[filter] = true
+  return filter
+end
+
 -- The globals of the file: copies, so that nothing it does reaches this state's own.
 return function()
   rawset(string, "dump", nil)
-  local globals = { env = env, math = copy(math), string = copy(string), table = copy(table) }
+  local globals = { env = env, discover = discover, math = copy(math), string = copy(string), table = copy(table) }
   for _, name in ipairs(ALLOWED) do globals[name] = _G[name] end
   return setmetatable(globals, {
     __index = function(_, name)

@@ -95,6 +95,7 @@ local file, dir, tree -- of the configuration file; nil without one
 local has_failed      -- it did not run to its end
 local unset = {}      -- line -> name: variables that env() did not find
 local undefined = {}  -- line -> set of names: globals that are none
+local discovers = {}  -- set of the tables that the file gave to discover()
 
 -- Where a value came from: the file (a path inside the table), a flag, or the environment (a name).
 local Place = {}
@@ -196,6 +197,6 @@ function report.add_warning(text, line) add(warnings, line, text) end
 report.quote, report.describe, report.number_text = quote, describe, number_text
 report.did_you_mean, report.sorted_keys = did_you_mean, sorted_keys
 report.place_in_file, report.place_of = place_in_file, place_of
-report.unset, report.undefined = unset, undefined
+report.unset, report.undefined, report.discovers = unset, undefined, discovers
 
 return report

@@ -3,7 +3,8 @@
 -- A Lua table does not remember where its members were written, but a message such as "providers[3].weight must
 -- be 0 or more" is only useful with a line. This file reads the text again, as tokens, and remembers for each
 -- member of each table constructor where it starts: `key =`, `["key"] =`, positional. Values that are more than a
--- constructor, a name or a call of env() are skipped; what was computed is found by its nearest written parent.
+-- constructor (perhaps inside discover()), a name or a call of env() are skipped; what was computed is found by its
+-- nearest written parent.
 --
 -- Trusted, pure Lua; knows nothing of the product. It never raises an error, whatever the text.
 
@@ -211,6 +212,12 @@ local function parse_value(tokens, i, line, depth)
     return node, skip_expression(tokens, behind)
   end
   local behind = skip_expression(tokens, i)
+  local opens = kinds[i + 1] == "(" and i + 2 or i + 1
+  if kinds[i] == "name" and values[i] == "discover" and kinds[opens] == "{" and depth < DEPTH_MAX then
+    local node = parse_table(tokens, opens, depth + 1)
+    node.line = line
+    return node, behind
+  end
   local node = { line = line }
   if kinds[i] == "name" and behind == i + 1 then
     node.alias = values[i]

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 #define ADDRESS  "0x1234567890123456789012345678901234567890"
-#define ADDRESS2 "0xABCDEFabcdef0000000000000000000000000001"
+#define ADDRESS2 "0xabcdefabcdef0000000000000000000000000001"
+#define KEY      "01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1c1856f8d"
 #define ONE      "providers = { 'http://127.0.0.1:8000/v1' }"
 
 static char dir[] = "/tmp/moongate-settings-XXXXXX";
@@ -97,7 +98,7 @@ static void defaults(void) {
   CHECK_INT(plan->n_entries, 1);
   const struct plan_entry *e = &plan->entries[0];
   CHECK_STR(e->provider->id, strlen(e->provider->id), "127.0.0.1:8000");
-  CHECK(e->provider->kind == PROVIDER_DIRECT && !e->not_ready && e->has_endpoint);
+  CHECK(e->provider->kind == PROVIDER_DIRECT && e->has_endpoint);
   CHECK(!e->model && !e->api_key && !e->health_path && !e->tags[0] && e->weight == 1 && e->priority == 50);
   CHECK_INT(report.n_warnings, 1);
   CHECK(reports(&report.warnings, "whoever reaches 0.0.0.0:3000 may spend on the providers"));
@@ -131,9 +132,11 @@ static const char FULL[] =
     "'admin-token-of-test',\n"
     "  cors = { origins = { 'https://app.example:8443', '*' } }, tls = { ca = 'ca.pem' },\n"
     "  reload = { watch = false, canary = false }, guard = 'fast', logLevel = 'debug', logFormat = 'json',\n"
-    "  upstream = 'curl', rpc = env('TEST_SETTINGS_UNSET'), key = env('TEST_SETTINGS_UNSET'), keyFile = "
-    "'wallet.key',\n"
-    "  contracts = { ledger = '" ADDRESS "', inference = nil }, autoFunding = false,\n"
+    "  upstream = 'curl', key = env('TEST_SETTINGS_UNSET'), keyFile = 'wallet.key',\n"
+    "  rpc = { 'https://node.example/v2/a-key-of-a-node', 'http://127.0.0.1:8545' }, tokenLifetime = "
+    "3600000,\n"
+    "  contracts = { ledger = '" ADDRESS "', inference = nil },\n"
+    "  autoFunding = { ledgerMin = 3, perProvider = '1.5', max = 12.25 },\n"
     "}\n";
 
 static void every_option(void) {
@@ -141,7 +144,7 @@ static void every_option(void) {
   (void)unsetenv("TEST_SETTINGS_UNSET");
   (void)put_file("mine.lua", "return { abi = 1, select = function() return 1 end }\n", 0644);
   (void)put_file("ca.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", 0644);
-  (void)put_file("wallet.key", "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n", 0600);
+  (void)put_file("wallet.key", "0x01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1c1856f8d\n", 0600);
   const char *path = put_file("full.lua", FULL, 0644);
   CHECK(load_with(path, SPAN_NONE, NULL) || !reports(&report.problems, "nothing"));
   CHECK_INT(report.n_problems, 0);
@@ -200,7 +203,7 @@ static void every_provider(void) {
   plan_init_providers(plan);
   CHECK(!e[0].provider->is_initialised);
   CHECK_STR(e[0].provider->reason, strlen(e[0].provider->reason),
-            "Failed to initialize provider " ADDRESS ": no chain is configured (set rpc and key)");
+            "Failed to initialize provider " ADDRESS ": its service has not been read from the chain");
   CHECK_STR(e[1].provider->id, strlen(e[1].provider->id), ADDRESS2);
   CHECK(e[1].provider->kind == PROVIDER_ONCHAIN && e[1].has_endpoint && e[1].provider->is_initialised);
   CHECK(e[1].weight == 2.5 && e[1].priority == 10 && e[1].endpoint.is_tls && e[1].endpoint.port == 443);
@@ -229,7 +232,7 @@ static void every_provider(void) {
 static void secrets_are_known(void) {
   static const char *const SECRETS[] = {"sk-test-settings-key", "client-key-number-one",
                                         "client-key-number-two", "admin-token-of-test",
-                                        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"};
+                                        "01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1c1856f8d"};
   for (size_t i = 0; i < ARRAY_LEN(SECRETS); i++)
     CHECK(redact_finds(span_str(SECRETS[i])));
 }
@@ -626,10 +629,120 @@ static void wrong_flags_and_variables(void) {
   (void)unsetenv("MOONGATE_PROVIDERS");
 }
 
-static void chain_providers_say_why(void) {
-  CHECK(load("return { rpc = 'https://node/x?key=1', providers = { '" ADDRESS "' },\n"
-             "  key = '0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff' }"));
-  CHECK(strstr(plan->entries[0].not_ready, "this version does not read its services from the chain"));
+static bool is_0g(struct u256 neuron, const char *amount) {
+  struct u256 n;
+  return u256_parse_0g(&n, span_str(amount)) == 0 && u256_eq(n, neuron);
+}
+
+static void every_option_of_the_chain(void) {
+  (void)put_file("wallet.key", "0x" KEY "\n", 0600);
+  CHECK(load_with(put_file("full.lua", FULL, 0644), SPAN_NONE, NULL));
+  const struct chain_settings *c = &plan->settings.chain;
+  CHECK_STR(c->nodes[0], strlen(c->nodes[0]), "https://node.example/v2/a-key-of-a-node");
+  CHECK_STR(c->nodes[1], strlen(c->nodes[1]), "http://127.0.0.1:8545");
+  CHECK(!c->nodes[2]);
+  CHECK_INT(c->token_lifetime_ms, 3600000);
+  CHECK(c->has_ledger && !c->has_inference);
+  CHECK_INT(c->ledger.bytes[0], 0x12);
+  CHECK(c->funding.is_on && is_0g(c->funding.ledger_min, "3") && is_0g(c->funding.per_provider, "1.5") &&
+        is_0g(c->funding.max, "12.25"));
+  CHECK(report.key);
+  char text[ADDRESS_TEXT_LEN + 1];
+  address_text(text, key_address(report.key));
+  CHECK_STR(text, strlen(text), "0xB12883374b77628436C9d8DDdd3ad177F4bB251D");
+}
+
+static void amounts_are_numbers_or_decimal_texts(void) {
+  CHECK(load(
+      "return { autoFunding = { perProvider = '1.000000000000000001', max = 1e-7, ledgerMin = '3 0G' }, " ONE
+      " }"));
+  const struct funding_rules *f = &plan->settings.chain.funding;
+  CHECK(is_0g(f->per_provider, "1.000000000000000001") && is_0g(f->max, "0.0000001") &&
+        is_0g(f->ledger_min, "3"));
+  CHECK(load("return { autoFunding = true, " ONE " }"));
+  f = &plan->settings.chain.funding;
+  CHECK(is_0g(f->per_provider, "2") && is_0g(f->max, "10") && is_0g(f->ledger_min, "3"));
+  CHECK(reports(&report.warnings, "autoFunding moves nothing: there is no wallet"));
+  CHECK(load("return { " ONE " }") && !plan->settings.chain.funding.is_on);
+  CHECK(!load("return { autoFunding = { ledgerMin = -1, perProvider = 0.5, max = '1.0000000000000000001', mx "
+              "= 1 }, " ONE " }"));
+  CHECK(reports(&report.problems, "autoFunding.ledgerMin must be an amount in 0G"));
+  CHECK(reports(&report.problems, "autoFunding.perProvider must be at least 1 0G"));
+  CHECK(reports(&report.problems, "(at most 18 places are possible)"));
+  CHECK(reports(&report.problems, "unknown option \"mx\" in autoFunding; did you mean \"max\"?"));
+}
+
+static void chain_providers_say_what_they_lack(void) {
+  CHECK(load("return { providers = { '" ADDRESS "' } }"));
+  CHECK(reports(&report.warnings, "providers on chain need a node: set rpc"));
+  CHECK(reports(&report.warnings, "providers on chain need a wallet"));
+  CHECK(load("return { rpc = 'https://node/x?key=1', key = '0x" KEY "', providers = { '" ADDRESS "' } }"));
+  CHECK_INT(report.n_warnings, 1); /* the open port */
+}
+
+static void mistyped_addresses_are_told(void) {
+  CHECK(load("return { providers = { '0xB12883374b77628436C9d8DDdd3ad177F4bB251d' } }"));
+  CHECK(reports(&report.warnings, "providers[1] has letters whose case is no right checksum"));
+  CHECK(!load("return { contracts = { ledger = '0xB12883374b77628436C9d8DDdd3ad177F4bB251d' }, " ONE " }"));
+  CHECK(reports(&report.problems, "contracts.ledger is mistyped"));
+  (void)setenv("INFERENCE_CA", "0xB12883374b77628436C9d8DDdd3ad177F4bB251D", 1);
+  CHECK(load("return { " ONE " }") && plan->settings.chain.has_inference && !plan->settings.chain.has_ledger);
+  (void)unsetenv("INFERENCE_CA");
+}
+
+static void the_key_is_taken_once_and_masked(void) {
+  CHECK(setenv("ZG_PRIVATE_KEY", "0x" KEY, 1) == 0);
+  CHECK(load("return { " ONE " }") && report.key);
+  CHECK(!strstr(getenv("ZG_PRIVATE_KEY"), "01b48d") && getenv("ZG_PRIVATE_KEY")[2] == '*');
+  CHECK(load("return { key = assert(env('ZG_PRIVATE_KEY')), " ONE " }") && !report.key);
+  CHECK_INT(report.n_problems, 0);
+  CHECK(setenv("ZG_PRIVATE_KEY", KEY, 1) == 0 && setenv("MY_KEY", "0x" KEY, 1) == 0);
+  CHECK(!load("error(env('MY_KEY'))"));
+  CHECK(!strstr(buf_cstr(&report.problems), "01b48d"));
+  CHECK(load("return { key = env('MY_KEY'), " ONE " }") && report.key);
+  CHECK(getenv("MY_KEY")[2] == '*' && getenv("ZG_PRIVATE_KEY")[0] == '*');
+  CHECK(!load("return { key = '"
+              "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+              "', " ONE " }"));
+  CHECK(reports(&report.problems, "key is no private key: the number is out of range"));
+  (void)unsetenv("ZG_PRIVATE_KEY");
+  (void)unsetenv("MY_KEY");
+}
+
+static void discover_says_which_services_are_meant(void) {
+  CHECK(load("return { rpc = 'http://n', key = '" KEY "', host = '127.0.0.1',\n"
+             " providers = { '" ADDRESS
+             "', discover{ model = 'm', maxPriceIn = 0.05, maxPriceOut = '2 0G', limit = 3,\n"
+             "   weight = 2, priority = 7, tags = { zone = 'x' } }, discover { type = 'any', verifiable = "
+             "false } },\n"
+             " models = { a = { '" ADDRESS2 "', '" ADDRESS "' } } }"));
+  CHECK_INT(report.n_warnings, 0);
+  CHECK_INT(plan->n_entries, 1);
+  CHECK_INT(plan->n_configured, 1);
+  CHECK_INT(plan->n_discovers, 2);
+  const struct plan_discover *d = plan->discovers;
+  CHECK_STR(d[0].model, strlen(d[0].model), "m");
+  CHECK_STR(d[0].service_type, strlen(d[0].service_type), "chatbot");
+  CHECK(d[0].is_verifiable && !d[0].takes_unverified && d[0].limit == 3 && d[0].weight == 2 &&
+        d[0].priority == 7);
+  CHECK(d[0].has_max_in && u256_eq(d[0].max_in, u256_of(50000000000)));
+  CHECK(d[0].has_max_out && u256_eq(d[0].max_out, u256_of(2000000000000)));
+  CHECK_STR(d[0].tags[0], strlen(d[0].tags[0]), "zone=x");
+  CHECK(!d[1].model && !d[1].service_type && !d[1].is_verifiable && d[1].takes_unverified &&
+        !d[1].has_max_in);
+  CHECK_INT(plan->n_routes, 1);
+  CHECK_STR(plan->routes[0].found[0], strlen(plan->routes[0].found[0]), ADDRESS2);
+  CHECK(slot_has(&plan->routes[0].slots, 0));
+  CHECK(load("return { providers = discover{} }"));
+  CHECK_INT(plan->n_entries, 0);
+  CHECK(reports(&report.warnings, "providers on chain need a node"));
+  CHECK(!load("return {\n providers = {\n discover{ modell = 'm',\n maxPriceIn = 'x' } } }"));
+  CHECK(reports(&report.problems,
+                "c.lua:3: unknown option \"modell\" in providers[1]; did you mean \"model\"?"));
+  CHECK(reports(&report.problems,
+                "c.lua:4: providers[1].maxPriceIn must be an amount in 0G per million tokens"));
+  CHECK(!load("return { providers = discover(5) }"));
+  CHECK(reports(&report.problems, "discover() wants a table"));
 }
 
 static void many_providers(void) {
@@ -670,7 +783,12 @@ int main(void) {
   RUN(files);
   RUN(flags_win);
   RUN(wrong_flags_and_variables);
-  RUN(chain_providers_say_why);
+  RUN(every_option_of_the_chain);
+  RUN(amounts_are_numbers_or_decimal_texts);
+  RUN(chain_providers_say_what_they_lack);
+  RUN(mistyped_addresses_are_told);
+  RUN(the_key_is_taken_once_and_masked);
+  RUN(discover_says_which_services_are_meant);
   RUN(many_providers);
   RUN(reload_keeps_providers);
   forget();

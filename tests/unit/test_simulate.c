@@ -6,7 +6,7 @@
 #include "daemon/dice.h"
 #include "daemon/event_queue.h"
 #include "daemon/samples.h"
-#include "daemon/service.h"
+#include "daemon/labour.h"
 #include "daemon/simulate.h"
 #include "script/guard.h"
 
@@ -79,29 +79,29 @@ static void percentiles_are_exact(void) {
 }
 
 static void a_full_service_shares_its_speed(void) {
-  struct service v;
+  struct labour v;
   struct event e;
   uint64_t at = 0;
-  service_init(&v, 1);
-  service_begin(&v, 0);
-  service_mark(&v, 100, 0, 1, 0);
-  CHECK(service_next_us(&v, &at));
+  labour_init(&v, 1);
+  labour_begin(&v, 0);
+  labour_mark(&v, 100, 0, 1, 0);
+  CHECK(labour_next_us(&v, &at));
   CHECK_INT(at, 100000);
   /* Half of the first one is done when a second one comes: the rest takes twice as long. */
-  service_begin(&v, 50000);
-  service_mark(&v, 100, 0, 2, 0);
-  CHECK(service_next_us(&v, &at));
+  labour_begin(&v, 50000);
+  labour_mark(&v, 100, 0, 2, 0);
+  CHECK(labour_next_us(&v, &at));
   CHECK_INT(at, 150000);
-  CHECK(!service_take_due(&v, &e, 149999));
-  CHECK(service_take_due(&v, &e, 150000));
+  CHECK(!labour_take_due(&v, &e, 149999));
+  CHECK(labour_take_due(&v, &e, 150000));
   CHECK_INT(e.who, 1);
-  service_end(&v, 150000);
-  CHECK(service_next_us(&v, &at));
+  labour_end(&v, 150000);
+  CHECK(labour_next_us(&v, &at));
   CHECK_INT(at, 200000);
-  CHECK(service_take_due(&v, &e, 200000));
-  service_end(&v, 200000);
-  CHECK(!service_next_us(&v, &at));
-  service_release(&v);
+  CHECK(labour_take_due(&v, &e, 200000));
+  labour_end(&v, 200000);
+  CHECK(!labour_next_us(&v, &at));
+  labour_release(&v);
 }
 
 /* ---- runs ---- */

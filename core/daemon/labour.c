@@ -1,34 +1,34 @@
-#include "daemon/service.h"
+#include "daemon/labour.h"
 
 #include <math.h>
 
 /* What rounding to whole us may leave undone. */
 #define SLACK_MS 1e-6
 
-void service_init(struct service *s, double parallel) {
-  *s = (struct service){.parallel = parallel};
+void labour_init(struct labour *s, double parallel) {
+  *s = (struct labour){.parallel = parallel};
 }
 
-void service_release(struct service *s) {
+void labour_release(struct labour *s) {
   event_queue_release(&s->marks);
 }
 
-static double speed_of(const struct service *s) {
+static double speed_of(const struct labour *s) {
   return s->busy > s->parallel ? s->parallel / s->busy : 1;
 }
 
-static void advance(struct service *s, uint64_t now_us) {
+static void advance(struct labour *s, uint64_t now_us) {
   REQUIRE(now_us >= s->seen_us);
   s->done_ms += (double)(now_us - s->seen_us) / 1000 * speed_of(s);
   s->seen_us = now_us;
 }
 
-void service_begin(struct service *s, uint64_t now_us) {
+void labour_begin(struct labour *s, uint64_t now_us) {
   advance(s, now_us);
   s->busy++;
 }
 
-void service_end(struct service *s, uint64_t now_us) {
+void labour_end(struct labour *s, uint64_t now_us) {
   REQUIRE(s->busy > 0);
   advance(s, now_us);
   s->busy--;
@@ -38,17 +38,17 @@ void service_end(struct service *s, uint64_t now_us) {
   s->done_ms = 0;
 }
 
-void service_mark(struct service *s, double work_ms, uint32_t kind, uint32_t who, uint32_t version) {
+void labour_mark(struct labour *s, double work_ms, uint32_t kind, uint32_t who, uint32_t version) {
   event_queue_push(&s->marks, s->done_ms + work_ms, kind, who, version);
 }
 
-bool service_take_due(struct service *s, struct event *out, uint64_t now_us) {
+bool labour_take_due(struct labour *s, struct event *out, uint64_t now_us) {
   advance(s, now_us);
   const struct event *first = event_queue_first(&s->marks);
   return first && first->at <= s->done_ms + SLACK_MS && event_queue_pop(&s->marks, out);
 }
 
-bool service_next_us(const struct service *s, uint64_t *out) {
+bool labour_next_us(const struct labour *s, uint64_t *out) {
   const struct event *first = event_queue_first(&s->marks);
   if (!first) return false;
   double left_us = (first->at - s->done_ms) * 1000 / speed_of(s);
