@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define FIRST_ROUND_MS 1000
+#define LOAD_MS        5000 /* a start waits so long for stored sessions */
+#define LOAD_LOOK_MS   10
 #define SESSION_SHARDS 256
 #define SWEEP_MS       1000
 #define SWEEP_SHARDS   8
@@ -184,12 +186,23 @@ static void serve(struct control *c) {
   greet(c);
 }
 
+static void on_start_timer(struct wheel_timer *t);
+
+/* A verify may be the first request: sessions of the process before this one are there by then. */
+static void serve_when_loaded(struct control *c) {
+  bool is_late = loop_now_ms(&c->loop) >= c->load_until_ms;
+  if (c->is_serving || is_late || !c->store || session_store_is_loaded(c->store))
+    serve(c);
+  else
+    loop_timer_start(&c->loop, &c->start_timer, on_start_timer, LOAD_LOOK_MS);
+}
+
 static void on_first_round(struct prober *p) {
-  serve(p->context);
+  serve_when_loaded(p->context);
 }
 
 static void on_start_timer(struct wheel_timer *t) {
-  serve(container_of(t, struct control, start_timer));
+  serve_when_loaded(container_of(t, struct control, start_timer));
 }
 
 static void raise_descriptor_limit(void) {
@@ -208,6 +221,17 @@ void control_follow_limits(struct control *c) {
   uint64_t descriptors = r.rlim_cur == RLIM_INFINITY ? UINT32_MAX : (uint64_t)r.rlim_cur;
   admission_limit(c->shared.admission, s->max_connections, s->max_connections_per_address, descriptors,
                   OWN_DESCRIPTORS + OWN_DESCRIPTORS_PER_WORKER * c->n_workers);
+}
+
+static void open_session_store(struct control *c) {
+  const struct settings *set = &c->plan->settings;
+  char *usual = set->session_store ? NULL : session_store_default_path(c->plan->config_path);
+  struct session_store_options o = {.path = set->session_store ? set->session_store : usual,
+                                    .max_bytes = set->max_session_store_bytes,
+                                    .ttl_ms = set->session_timeout_ms,
+                                    .is_default = usual != NULL};
+  if (o.path && o.path[0]) c->store = session_store_open(c->shared.sessions, &o);
+  free(usual);
 }
 
 static bool bind_sockets(struct control *c) {
@@ -263,6 +287,7 @@ static void run_loop(struct control *c) {
   c->prober.on_first_round = on_first_round;
   c->prober.judge = reload_judge_probe;
   c->prober.context = c;
+  c->load_until_ms = loop_now_ms(&c->loop) + LOAD_MS;
   loop_timer_start(&c->loop, &c->start_timer, on_start_timer, FIRST_ROUND_MS);
   loop_timer_start(&c->loop, &c->sweep_timer, on_sweep, SWEEP_MS);
   prober_adopt(&c->prober, c->plan);
@@ -297,6 +322,7 @@ static void release(struct control *c) {
     if (c->fds[i] >= 0) (void)close(c->fds[i]);
   free(c->fds);
   free(c->workers);
+  session_store_close(c->store);
   session_table_free(c->shared.sessions);
   admission_free(c->shared.admission);
   if (c->last_good) plan_unref(&c->last_good);
@@ -309,6 +335,7 @@ static void release(struct control *c) {
 
 int control_run(const struct options *o, struct span text, void (*on_listening)(uint16_t port)) {
   (void)signal(SIGPIPE, SIG_IGN);
+  (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
   raise_descriptor_limit();
   struct control c = {.options = o, .text = text, .on_listening = on_listening, .registry = registry_new()};
   struct settings_report report;
@@ -345,6 +372,7 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   c.shared.started_wall_ms = clock_wall_ms();
   if (port_is_free(&plan->settings) && bind_sockets(&c)) {
     guard_start();
+    open_session_store(&c);
     REQUIRE(pthread_create(&c.tester, NULL, test_guard, &c) == 0);
     run_loop(&c);
     (void)pthread_join(c.tester, NULL);

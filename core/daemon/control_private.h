@@ -6,6 +6,7 @@
 #define MOONGATE_DAEMON_CONTROL_PRIVATE_H
 
 #include "daemon/control.h"
+#include "daemon/session_store.h"
 #include "daemon/watch.h"
 #include "daemon/worker.h"
 #include "flow/probe.h"
@@ -23,6 +24,7 @@ struct control {
   struct loop loop;
   struct shared shared;
   struct registry *registry;
+  struct session_store *store;   /* NULL: sessions are kept in memory only */
   struct plan *plan;             /* that serves now */
   struct plan *last_good;        /* the one before with another strategy, never benched; NULL: none */
   struct generation *generation; /* control's own, for health */
@@ -39,7 +41,7 @@ struct control {
   int *fds;
   uint16_t port;
   uint32_t peak; /* of active exchanges since the last trim */
-  uint64_t last_generation;
+  uint64_t last_generation, load_until_ms;
   uv_signal_t signals[3];
   struct wheel_timer start_timer, sweep_timer, window_timer;
   struct window *windows; /* by slot of the plan: attempts seen at the last look */

@@ -205,6 +205,11 @@ static void warn_of_fixed(const struct settings *was, const struct settings *is)
   bool same_ca = was->tls_ca && is->tls_ca ? strcmp(was->tls_ca, is->tls_ca) == 0 : was->tls_ca == is->tls_ca;
   if (!same_ca || strcmp(was->upstream, is->upstream) != 0)
     log_warn("tls.ca and upstream change with a restart only");
+  bool same_store = was->session_store && is->session_store
+                        ? strcmp(was->session_store, is->session_store) == 0
+                        : was->session_store == is->session_store;
+  if (!same_store || was->max_session_store_bytes != is->max_session_store_bytes)
+    log_warn("sessionStore and maxSessionStoreBytes change with a restart only");
 }
 
 static void on_answer_message(struct loop_message *m) {
@@ -283,6 +288,7 @@ static void finish_job(struct control *c) {
     free(all);
     session_table_limit(c->shared.sessions, c->plan->settings.max_sessions,
                         c->plan->settings.session_timeout_ms);
+    if (c->store) session_store_limit(c->store, c->plan->settings.session_timeout_ms);
     control_follow_limits(c);
     prober_adopt(&c->prober, c->plan);
     reload_follow_plan(c);

@@ -22,6 +22,7 @@ struct plan *plan_new(void) {
   s->health_timeout_ms = 5000;
   s->session_timeout_ms = 30 * 60 * 1000;
   s->max_sessions = 1000000;
+  s->max_session_store_bytes = (uint64_t)256 << 20;
   s->max_body_bytes = (size_t)32 << 20;
   s->max_buffered_bytes = (size_t)1 << 30;
   s->timeouts = (struct plan_timeouts){
@@ -79,6 +80,7 @@ static void free_routes(struct model_route *routes, unsigned n) {
 }
 
 static void release_settings(struct settings *s) {
+  free(s->session_store);
   free(s->host);
   free_list(s->forward_headers);
   free_secrets(s->client_keys);

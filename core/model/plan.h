@@ -104,6 +104,8 @@ struct settings {
   uint32_t health_interval_ms, health_timeout_ms;
   uint64_t session_timeout_ms;
   size_t max_sessions;
+  char *session_store; /* path; NULL: the usual place, "": nowhere */
+  uint64_t max_session_store_bytes;
   size_t max_body_bytes;
   size_t max_buffered_bytes; /* request bodies held by the whole process; above it new ones get 503 */
   unsigned max_connections;  /* of clients; 0: as many as descriptors allow */

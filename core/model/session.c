@@ -75,6 +75,8 @@ struct session_table {
   struct siphash_key key;
   struct shard *shards;
   unsigned n_shards;
+  void (*on_use)(void *context, const struct session *s); /* NULL: nobody wants to know */
+  void *on_use_context;
   /* Atomics, relaxed. */
   size_t max;
   uint64_t ttl_ms;
@@ -492,7 +494,7 @@ static void unlock_both(struct shard *a, struct shard *b) {
   if (a != b) pthread_mutex_unlock(&b->lock);
 }
 
-void session_put(struct session_table *t, const struct session *session, uint64_t now_ms) {
+void session_restore(struct session_table *t, const struct session *session, uint64_t used_ms) {
   struct draft d;
   if (!draft_make(&d, t, session)) return;
   unsigned home = shard_of(t, d.hash[0]);
@@ -510,7 +512,7 @@ void session_put(struct session_table *t, const struct session *session, uint64_
   s->slots[at].record = r;
   s->slots[at].used_ms = 0;
   s->slots[at].nth_use = 0;
-  note_use(t, &s->slots[at], now_ms);
+  note_use(t, &s->slots[at], used_ms);
   order_push(s, at);
   before[0] = index_set(s, d.hash[0], handle);
   if (d.hash[1] != d.hash[0]) before[1] = index_set(other, d.hash[1], handle);
@@ -531,6 +533,17 @@ void session_put(struct session_table *t, const struct session *session, uint64_
   if (before[1] && before[1] != before[0]) drop(t, before[1]);
   for (; n < BATCH && is_over(t); n++)
     evict_oldest(t);
+}
+
+void session_table_watch(struct session_table *t, void (*on_use)(void *context, const struct session *s),
+                         void *context) {
+  t->on_use = on_use;
+  t->on_use_context = context;
+}
+
+void session_put(struct session_table *t, const struct session *session, uint64_t now_ms) {
+  session_restore(t, session, now_ms);
+  if (t->on_use) t->on_use(t->on_use_context, session);
 }
 
 static bool is_expired(uint64_t used_ms, uint64_t ttl_ms, uint64_t now_ms) {
@@ -565,6 +578,7 @@ bool session_get(struct session_table *t, struct session *out, struct span key, 
   }
   pthread_mutex_unlock(&s->lock);
   if (v.handle) victims_end(t, &v, 1);
+  if (found && t->on_use) t->on_use(t->on_use_context, out);
   return found;
 }
 

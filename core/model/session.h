@@ -40,6 +40,14 @@ void session_table_limit(struct session_table *t, size_t max, uint64_t ttl_ms);
  * these keys already is replaced.
  */
 void session_put(struct session_table *t, const struct session *s, uint64_t now_ms);
+/* As session_put() for one that was last used at `used_ms`, which may be long ago; nobody is told. */
+void session_restore(struct session_table *t, const struct session *s, uint64_t used_ms);
+/*
+ * From now on `on_use` is told of each session that is put or found, on the thread that did it and outside of all
+ * locks; for whoever keeps sessions beyond the process. Before threads start.
+ */
+void session_table_watch(struct session_table *t, void (*on_use)(void *context, const struct session *s),
+                         void *context);
 /* Finds by either key, copies out, and counts as a use. False: unknown or expired. */
 bool session_get(struct session_table *t, struct session *out, struct span key, uint64_t now_ms) MUST_CHECK;
 /* Live sessions (not keys); expired ones that were not swept yet may be counted. */

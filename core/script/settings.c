@@ -421,6 +421,8 @@ static void take_settings(lua_State *L, struct settings *s) {
   s->health_timeout_ms = (uint32_t)get_number(L, "healthCheckTimeout");
   s->session_timeout_ms = (uint64_t)get_number(L, "sessionTimeout");
   s->max_sessions = (size_t)get_number(L, "maxSessions");
+  s->session_store = copy_text(L, "sessionStore");
+  s->max_session_store_bytes = (uint64_t)get_number(L, "maxSessionStoreBytes");
   s->max_body_bytes = (size_t)get_number(L, "maxBodyBytes");
   s->max_buffered_bytes = (size_t)get_number(L, "maxBufferedBytes");
   s->max_connections = (unsigned)get_number(L, "maxConnections");

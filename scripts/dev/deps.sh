@@ -12,6 +12,7 @@ pc:libuv:libuv1-dev
 pc:luajit:libluajit-5.1-dev
 pc:libcurl:libcurl4-openssl-dev
 pc:nettle:nettle-dev
+pc:sqlite3:libsqlite3-dev
 pc:libsecp256k1:libsecp256k1-dev
 file:/usr/share/llhttp/llhttp.c:node-llhttp
 file:/usr/include/stdlib.h:libc6-dev

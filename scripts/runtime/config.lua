@@ -424,6 +424,13 @@ for name, names in pairs { timeouts = timeouts_names, health = health_names, ret
   for _, member in ipairs(names) do checks.nested[member] = name end
 end
 
+-- A path, or "" for nowhere.
+local function session_store(value, place)
+  if value == false or value == "false" then return "" end
+  local path = text { what = "the path of a file, or false" }(value, place)
+  return path and place:resolve(path)
+end
+
 -- name, check, default; env: variables that count when neither flag nor file says anything.
 local OPTIONS = {
   { "host", checks.listen_host, "0.0.0.0", env = { "MOONGATE_HOST" }, flag = "--host" },
@@ -438,6 +445,8 @@ local OPTIONS = {
   { "sessionTimeout", duration(1, 30 * DAY), 30 * 60 * 1000, env = { "MOONGATE_SESSION_TIMEOUT" },
     flag = "--session-timeout" },
   { "maxSessions", amount(1, 1e8), 1000000, env = { "MOONGATE_MAX_SESSIONS" } },
+  { "sessionStore", session_store, nil, env = { "MOONGATE_SESSION_STORE" } },
+  { "maxSessionStoreBytes", bytes(1024 * 1024, 1024 * GIB), 256 * 1024 * 1024 },
   { "maxBodyBytes", bytes(1, GIB), 32 * 1024 * 1024, env = { "MOONGATE_MAX_BODY_BYTES" } },
   { "maxBufferedBytes", bytes(1, 1024 * GIB), GIB, env = { "MOONGATE_MAX_BUFFERED_BYTES" } },
   { "maxConnections", amount(0, 1e6), 0, env = { "MOONGATE_MAX_CONNECTIONS" } },

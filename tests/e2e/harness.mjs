@@ -75,6 +75,7 @@ const REPORT = /ERROR: (Address|Leak|Memory)Sanitizer|WARNING: ThreadSanitizer|r
 
 function environment(extra = {}) {
   const env = { ...process.env, ...extra };
+  env.XDG_STATE_HOME ??= path.join(tmpdir(), 'moongate-state');
   for (const name of ['http_proxy', 'https_proxy', 'all_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY']) delete env[name];
   delete env.NODE_OPTIONS;
   return env;
@@ -163,6 +164,14 @@ export class Daemon {
     return result;
   }
 
+  // No clean stop: the process is gone at once.
+  async kill() {
+    this.isStopped = true;
+    this.signal('SIGKILL');
+    await within(this.exited, 10000, 'the end');
+    assert.doesNotMatch(this.stderr, REPORT);
+  }
+
   // A clean stop: exit code 0 and no sanitizer report.
   async stop() {
     if (this.isStopped) return;
@@ -180,16 +189,16 @@ export class Daemon {
 }
 
 // Starts `moongate run` and waits for its "listening" line. `config`: a table, or the text of a file; `files`: the limit
-// of open files.
-export async function startDaemon(t, config, { args = [], env, files } = {}) {
-  const folder = temporaryFolder(t);
+// of open files; `folder`: that of a daemon that ran before, whose state is found again.
+export async function startDaemon(t, config, { args = [], env, files, folder = temporaryFolder(t) } = {}) {
   const file = path.join(folder, 'moongate.lua');
   const defaults = { host: '127.0.0.1', port: 0, workers: 2, healthCheckInterval: 60000 };
   const text = typeof config === 'string' ? config : `return ${toLua({ ...defaults, ...config })}\n`;
   writeFileSync(file, text);
   const command = [BINARY, 'run', file, ...args];
   if (files) command.unshift('sh', '-c', `ulimit -n ${files}; exec "$0" "$@"`);
-  const child = spawn(command[0], command.slice(1), { env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
+  const state = { XDG_STATE_HOME: path.join(folder, 'state'), ...env };
+  const child = spawn(command[0], command.slice(1), { env: environment(state), stdio: ['ignore', 'pipe', 'pipe'] });
   const daemon = new Daemon(child);
   Object.assign(daemon, { file, folder });
   t.after(() => daemon.stop());

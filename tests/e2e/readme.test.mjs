@@ -55,7 +55,7 @@ function patternOf(expected) {
 function environment(extra) {
   const isForeign = (name) => /_proxy$/i.test(name) || /^(MOONGATE_|DEMO_|NODE_OPTIONS$)/.test(name);
   const own = Object.entries(process.env).filter(([name]) => !isForeign(name));
-  return { ...Object.fromEntries(own), NO_PROXY: '*', ...extra };
+  return { ...Object.fromEntries(own), NO_PROXY: '*', XDG_STATE_HOME: '/nonexistent', ...extra };
 }
 
 class Reader {
