@@ -227,15 +227,15 @@ $(B)/bench/%: tests/bench/%.c $(LIB_OBJ)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(LIB_OBJ) $(LDFLAGS_ALL) $(LIBS)
 
-$(B)/bench/count_calls.so: tests/bench/count_calls.c
+$(B)/bench/%.so: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -shared -fPIC -o $@ $<
 
 .PHONY: check-cost cost-update
-check-cost: all $(B)/bench/count_calls.so ## instructions and allocations per request against tests/bench/cost.json
+check-cost: all $(B)/bench/count_calls.so $(B)/bench/slow_clock.so ## instructions and allocations per request against tests/bench/cost.json
 	@MOONGATE=$(B)/moongate node tests/bench/cost.mjs $(COST)
-cost-update: all $(B)/bench/count_calls.so ## writes the figures of check-cost to tests/bench/cost.json
+cost-update: all $(B)/bench/count_calls.so $(B)/bench/slow_clock.so ## writes the figures of check-cost to tests/bench/cost.json
 	@MOONGATE=$(B)/moongate node tests/bench/cost.mjs --update
 
 .PHONY: clean

@@ -237,6 +237,10 @@ static void on_body(struct conn *c, const char *bytes, size_t len) {
   if (x) (void)exchange_add_body(x, bytes, len);
 }
 
+static char *on_body_room(struct conn *c, size_t want, size_t *room) {
+  return c->user ? exchange_body_room(c->user, want, room) : NULL;
+}
+
 static void on_body_end(struct conn *c) {
   struct exchange *x = c->user;
   if (x) x->route->handle(x);
@@ -261,6 +265,7 @@ static void on_gone(struct conn *c) {
 const struct conn_ops API_CONN_OPS = {
     .on_request = on_request,
     .on_body = on_body,
+    .on_body_room = on_body_room,
     .on_body_end = on_body_end,
     .on_fault = on_fault,
     .on_drained = on_drained,

@@ -9,6 +9,7 @@
 
 #define BUDGET_WAIT_MS  10000 /* how long a retry waits for its turn before the request gives up */
 #define BUDGET_CHECK_MS 16
+#define TAKEN_AT_ONCE   (256u * 1024) /* memory for an announced body beyond what has come */
 #define PIN_FIELD       SPAN("x-0g-provider-address")
 
 static const struct attempt_events EVENTS;
@@ -128,6 +129,7 @@ struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_
   c->user = x;
   if (req) {
     x->method = req->method;
+    x->announced = req->framing == HTTP_LENGTH ? (size_t)req->content_length : 0;
     x->path = arena_copy(&x->arena, req->path);
     const struct http_field *type = http_find(req->fields, req->n_fields, HTTP_FIELD_CONTENT_TYPE);
     x->has_content_type = type != NULL;
@@ -229,8 +231,22 @@ void exchange_fault(struct exchange *x, const struct http_fault *fault) {
 
 /* ---- reading the body ---- */
 
+static int reserve_body(struct exchange *x, size_t want) {
+  return buf_reserve(&x->body, want < TAKEN_AT_ONCE ? want : TAKEN_AT_ONCE);
+}
+
+char *exchange_body_room(struct exchange *x, size_t want, size_t *room) {
+  if (reserve_body(x, want)) return NULL;
+  *room = x->body.cap - x->body.len < want ? x->body.cap - x->body.len : want;
+  return x->body.data + x->body.len;
+}
+
 bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
-  if (buf_append(&x->body, bytes, len)) {
+  struct buf *body = &x->body;
+  bool is_placed = body->cap - body->len >= len && bytes == body->data + body->len;
+  if (is_placed)
+    body->len += len;
+  else if ((body->len == 0 && reserve_body(x, x->announced)) || buf_append(body, bytes, len)) {
     exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);
     return false;
   }

@@ -64,6 +64,7 @@ struct exchange {
   char peer[48];
 
   struct buf body;
+  size_t announced;     /* the body's length, as its head says; 0: unknown */
   size_t counted_bytes; /* of body, in shared.buffered_bytes */
   struct span forward;  /* the client's allow-listed fields, as lines */
   struct span fields;   /* these, and ours that are the same for each attempt */
@@ -94,6 +95,8 @@ void exchange_client_gone(struct exchange *x);
 void exchange_drained(struct exchange *x);
 /* Adds body bytes; false: too much was sent, and the error has been answered (the exchange is gone). */
 bool exchange_add_body(struct exchange *x, const char *bytes, size_t len);
+/* Where more of the body may be put before it is added from there; NULL: nowhere. */
+char *exchange_body_room(struct exchange *x, size_t want, size_t *room);
 
 /* Balanced routes: everything from the check of the body to the last byte. */
 void exchange_balance(struct exchange *x);

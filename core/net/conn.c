@@ -1,5 +1,6 @@
 #include "net/conn.h"
 
+#include <limits.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
@@ -9,11 +10,66 @@
 #define OUT_MAX         (64u * 1024 * 1024)
 #define IN_MAX          (HTTP_HEAD_MAX + LOOP_READ_BYTES)
 #define OVER_IDLE_MS    2000
+#define HEAD_READ_BYTES 16384 /* of a read before a body's length is known */
+#define PLACE_MIN       4096  /* fewer body bytes are not worth a place of their own */
 #define RECLAIM_LOOKS   32
 #define RECLAIM_IDLE_MS 16 /* who came just now may be about to ask */
 
+/* What few connections need, and those not for long. */
+struct backlog {
+  struct conn *conn;
+  struct buf in;           /* not consumed yet */
+  struct buf out, writing; /* not sent yet */
+  uv_write_t write_req;
+  uv_shutdown_t shutdown_req;
+  struct wheel_timer write_timer;
+  bool is_shut;
+};
+
 static void parse(struct conn *c);
 static void on_deadline(struct wheel_timer *t);
+
+static struct backlog *need_backlog(struct conn *c) {
+  if (c->backlog) return c->backlog;
+  struct blocks *blocks = &c->server->loop->blocks;
+  struct backlog *b = c->backlog = blocks_take(blocks, sizeof *b, NULL);
+  b->conn = c;
+  b->write_timer = (struct wheel_timer){.on_due = NULL};
+  b->is_shut = false;
+  buf_init_in(&b->in, IN_MAX, blocks);
+  buf_init_in(&b->out, OUT_MAX, blocks);
+  buf_init_in(&b->writing, OUT_MAX, blocks);
+  return b;
+}
+
+static void free_backlog(struct conn *c) {
+  struct backlog *b = c->backlog;
+  if (!b) return;
+  c->backlog = NULL;
+  buf_release(&b->in);
+  buf_release(&b->out);
+  buf_release(&b->writing);
+  blocks_give(&c->server->loop->blocks, b, sizeof *b);
+}
+
+static size_t unread(const struct conn *c) {
+  return c->backlog ? c->backlog->in.len : 0;
+}
+
+size_t conn_pending(const struct conn *c) {
+  return c->backlog ? c->backlog->out.len + c->backlog->writing.len : 0;
+}
+
+static void drop_backlog_if_empty(struct conn *c) {
+  const struct backlog *b = c->backlog;
+  if (!b || b->is_shut || c->is_writing || wheel_is_armed(&b->write_timer) || unread(c) || conn_pending(c))
+    return;
+  free_backlog(c);
+}
+
+static void drop_unread(struct conn *c) {
+  if (c->backlog) buf_release(&c->backlog->in);
+}
 
 /* ---- life and death ---- */
 
@@ -27,9 +83,7 @@ static void on_closed(uv_handle_t *h) {
   struct conn *c = h->data;
   list_remove(&c->node);
   c->server->n_conns--;
-  buf_release(&c->in);
-  buf_release(&c->out);
-  buf_release(&c->writing);
+  free_backlog(c);
   blocks_give(&c->server->loop->blocks, c, sizeof *c);
 }
 
@@ -37,7 +91,7 @@ static void on_closed(uv_handle_t *h) {
 static void note_closing(struct conn *c) {
   c->state = CONN_CLOSING;
   loop_timer_stop(c->server->loop, &c->timer);
-  loop_timer_stop(c->server->loop, &c->write_timer);
+  if (c->backlog) loop_timer_stop(c->server->loop, &c->backlog->write_timer);
   if (c->server->admission) admission_leave(c->server->admission, c->is_over, c->address);
 }
 
@@ -84,15 +138,35 @@ void conn_server_abort(struct conn_server *s) {
 
 /* ---- reading ---- */
 
+/* Where the rest of a body may go at once: the layer above wants it whole. */
+static char *place_body(struct conn *c, size_t *room) {
+  bool is_known = c->state == CONN_BODY && c->framing == HTTP_LENGTH && c->body_left >= PLACE_MIN;
+  if (!is_known || unread(c) || !c->server->ops->on_body_room) return NULL;
+  size_t want = c->body_left < SIZE_MAX ? (size_t)c->body_left : SIZE_MAX;
+  return c->server->ops->on_body_room(c, want, room);
+}
+
 static void lend_buffer(uv_handle_t *h, size_t suggested, uv_buf_t *out) {
   (void)suggested;
-  struct loop *l = ((struct conn *)h->data)->server->loop;
-  if (l->read_buf_is_lent) {
+  struct conn *c = h->data;
+  struct loop *l = c->server->loop;
+  size_t room = 0;
+  /* Nothing more now: what is left is asked for when it has come, not by a read that finds nothing. */
+  bool is_enough = c->is_placed || l->read_buf_is_lent;
+  char *place = is_enough ? NULL : place_body(c, &room);
+  c->is_placed = false;
+  if (place) {
+    *out = uv_buf_init(place, (unsigned)(room < INT_MAX ? room : INT_MAX));
+    return;
+  }
+  if (is_enough) {
     *out = uv_buf_init(NULL, 0);
     return;
   }
   l->read_buf_is_lent = true;
-  *out = uv_buf_init(l->read_buf, LOOP_READ_BYTES);
+  /* The less of a large body comes with its head, the less has to be copied. */
+  bool is_head = c->state == CONN_IDLE || c->state == CONN_HEAD;
+  *out = uv_buf_init(l->read_buf, is_head ? HEAD_READ_BYTES : LOOP_READ_BYTES);
 }
 
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf);
@@ -127,6 +201,7 @@ static void enter_idle(struct conn *c) {
   c->scan = (struct http_head_scan){0};
   c->has_faulted = false;
   c->user = NULL;
+  drop_backlog_if_empty(c);
   start_timer(c, c->is_over ? OVER_IDLE_MS : c->server->limits.idle_ms);
 }
 
@@ -136,9 +211,10 @@ static void on_shutdown(uv_shutdown_t *req, int status) {
 }
 
 static void end_output(struct conn *c) {
-  c->shutdown_req.data = c;
+  struct backlog *b = need_backlog(c);
+  b->is_shut = true;
   start_timer(c, LINGER_MS);
-  if (uv_shutdown(&c->shutdown_req, (uv_stream_t *)&c->tcp, on_shutdown)) close_now(c);
+  if (uv_shutdown(&b->shutdown_req, (uv_stream_t *)&c->tcp, on_shutdown)) close_now(c);
 }
 
 /*
@@ -147,7 +223,7 @@ static void end_output(struct conn *c) {
  */
 static void enter_linger(struct conn *c) {
   c->state = CONN_LINGER;
-  buf_release(&c->in);
+  drop_unread(c);
   loop_timer_stop(c->server->loop, &c->timer);
   if (conn_pending(c) == 0) end_output(c);
   if (c->state == CONN_LINGER) read_start(c);
@@ -162,7 +238,7 @@ static void raise_fault(struct conn *c, const struct http_fault *fault) {
   c->state = CONN_WAITING;
   c->body_ended = false;
   loop_timer_stop(c->server->loop, &c->timer);
-  buf_release(&c->in);
+  drop_unread(c);
   c->server->ops->on_fault(c, fault);
 }
 
@@ -323,41 +399,44 @@ static size_t consume(struct conn *c, const char *data, size_t len) {
 static void parse(struct conn *c) {
   if (c->is_parsing) return; /* the caller's loop below goes on */
   c->is_parsing = true;
-  size_t used = consume(c, c->in.data, c->in.len);
-  if (used && c->in.len) buf_consume(&c->in, used < c->in.len ? used : c->in.len);
-  if (c->in.len == 0 && c->in.cap) buf_release(&c->in);
+  size_t used = consume(c, c->backlog->in.data, c->backlog->in.len);
+  /* A fault has dropped them, and an answer may have begun to wait. */
+  struct buf *in = c->backlog ? &c->backlog->in : NULL;
+  if (in && used && in->len) buf_consume(in, used < in->len ? used : in->len);
+  if (in && in->len == 0) buf_release(in);
   c->is_parsing = false;
 }
 
 static void take_bytes(struct conn *c, const char *data, size_t len) {
-  if (c->in.len == 0) {
+  if (unread(c) == 0) {
     c->is_parsing = true;
     size_t used = consume(c, data, len);
     c->is_parsing = false;
     data += used;
     len -= used;
     if (len == 0 || c->state == CONN_CLOSING || c->state == CONN_LINGER) return;
-    if (buf_append(&c->in, data, len)) fail(c);
+    if (buf_append(&need_backlog(c)->in, data, len)) fail(c);
   } else {
-    if (buf_append(&c->in, data, len))
+    if (buf_append(&c->backlog->in, data, len))
       fail(c);
     else
       parse(c);
   }
   /* More requests behind a running one: enough is held, the rest may wait in the kernel. */
   bool is_blocked = c->state == CONN_WAITING || conn_pending(c) > CONN_HIGH_WATER;
-  if (is_blocked && c->in.len > HTTP_HEAD_MAX) read_stop(c);
+  if (is_blocked && unread(c) > HTTP_HEAD_MAX) read_stop(c);
 }
 
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
   struct conn *c = s->data;
   struct loop *l = c->server->loop;
+  bool is_lent = buf->base == l->read_buf;
   if (n == 0 || n == UV_ENOBUFS) {
-    if (buf->base) l->read_buf_is_lent = false;
+    if (is_lent) l->read_buf_is_lent = false;
     return;
   }
   if (n < 0) {
-    if (buf->base) l->read_buf_is_lent = false;
+    if (is_lent) l->read_buf_is_lent = false;
     c->saw_eof = true;
     c->is_reading = false;
     (void)uv_read_stop(s);
@@ -367,11 +446,12 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
       c->keep_alive = false; /* the answer still goes out */
     return;
   }
+  c->is_placed = !is_lent && (size_t)n == buf->len;
   if (c->state == CONN_LINGER)
     c->drained += (uint64_t)n;
   else
     take_bytes(c, buf->base, (size_t)n);
-  l->read_buf_is_lent = false;
+  if (is_lent) l->read_buf_is_lent = false;
 }
 
 /* ---- writing ---- */
@@ -386,7 +466,7 @@ static void after_output(struct conn *c) {
       return;
     }
     if (c->keep_alive) {
-      if (c->in.len) parse(c);
+      if (unread(c)) parse(c);
       read_start(c);
       return;
     }
@@ -397,49 +477,50 @@ static void after_output(struct conn *c) {
 }
 
 static void on_write_stalled(struct wheel_timer *t) {
-  fail(container_of(t, struct conn, write_timer));
+  fail(container_of(t, struct backlog, write_timer)->conn);
 }
 
 static void on_written(uv_write_t *req, int status) {
-  struct conn *c = req->data;
+  struct backlog *b = container_of(req, struct backlog, write_req);
+  struct conn *c = b->conn;
   c->is_writing = false;
-  buf_release(&c->writing);
+  buf_release(&b->writing);
   if (c->state == CONN_CLOSING) return;
-  loop_timer_stop(c->server->loop, &c->write_timer);
+  loop_timer_stop(c->server->loop, &b->write_timer);
   if (status < 0) {
     fail(c);
-    return;
-  }
-  if (c->out.len)
+  } else if (b->out.len) {
     flush(c);
-  else
+  } else {
+    drop_backlog_if_empty(c);
     after_output(c);
+  }
 }
 
 static void flush(struct conn *c) {
-  if (c->is_writing || c->out.len == 0 || c->state == CONN_CLOSING) return;
-  struct buf ready = c->out;
-  c->out = c->writing;
-  c->writing = ready;
-  uv_buf_t b = uv_buf_init(c->writing.data, (unsigned)c->writing.len);
-  c->write_req.data = c;
-  int err = uv_write(&c->write_req, (uv_stream_t *)&c->tcp, &b, 1, on_written);
+  struct backlog *b = c->backlog;
+  if (!b || c->is_writing || b->out.len == 0 || c->state == CONN_CLOSING) return;
+  struct buf ready = b->out;
+  b->out = b->writing;
+  b->writing = ready;
+  uv_buf_t bytes = uv_buf_init(b->writing.data, (unsigned)b->writing.len);
+  int err = uv_write(&b->write_req, (uv_stream_t *)&c->tcp, &bytes, 1, on_written);
   if (err) {
     fail(c);
     return;
   }
   c->is_writing = true;
-  loop_timer_start(c->server->loop, &c->write_timer, on_write_stalled, c->server->limits.write_ms);
+  loop_timer_start(c->server->loop, &b->write_timer, on_write_stalled, c->server->limits.write_ms);
 }
 
 int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n) {
   if (c->state == CONN_CLOSING) return UV_ECANCELED;
   size_t sent = 0;
-  if (!c->is_writing && c->out.len == 0) {
+  if (conn_pending(c) == 0) {
     int r = uv_try_write((uv_stream_t *)&c->tcp, bufs, n);
     if (r < 0 && r != UV_EAGAIN) {
       /* The caller is told of the end by on_gone, from the loop, as of any other way a client leaves. */
-      loop_timer_start(c->server->loop, &c->write_timer, on_write_stalled, 0);
+      loop_timer_start(c->server->loop, &need_backlog(c)->write_timer, on_write_stalled, 0);
       return r;
     }
     if (r > 0) sent = (size_t)r;
@@ -449,7 +530,7 @@ int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n) {
       sent -= bufs[i].len;
       continue;
     }
-    int err = buf_append(&c->out, bufs[i].base + sent, bufs[i].len - sent);
+    int err = buf_append(&need_backlog(c)->out, bufs[i].base + sent, bufs[i].len - sent);
     if (err) return err;
     sent = 0;
   }
@@ -459,7 +540,7 @@ int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n) {
 
 void conn_continue(struct conn *c) {
   static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-  if (c->body_ended || c->minor == 0 || c->in.len) return;
+  if (c->body_ended || c->minor == 0 || unread(c)) return;
   uv_buf_t b = uv_buf_init((char *)text, sizeof text - 1);
   (void)conn_send(c, &b, 1);
 }
@@ -484,7 +565,7 @@ void conn_finish(struct conn *c, bool keep) {
   }
   if (c->state == CONN_CLOSING) return;
   read_start(c);
-  if (!c->is_parsing && c->in.len) parse(c);
+  if (!c->is_parsing && unread(c)) parse(c);
 }
 
 /* ---- accepting ---- */
@@ -551,9 +632,6 @@ void conn_accept(struct conn_server *s, int fd, const struct sockaddr *peer) {
   struct blocks *blocks = &s->loop->blocks;
   struct conn *c = blocks_take(blocks, sizeof *c, NULL);
   *c = (struct conn){.server = s, .minor = 1, .is_over = is_over, .address = address};
-  buf_init_in(&c->in, IN_MAX, blocks);
-  buf_init_in(&c->out, OUT_MAX, blocks);
-  buf_init_in(&c->writing, OUT_MAX, blocks);
   int err = uv_tcp_init(&s->loop->uv, &c->tcp);
   REQUIRE(err == 0);
   c->tcp.data = c;

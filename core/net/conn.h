@@ -32,6 +32,11 @@ struct conn_ops {
   void (*on_request)(struct conn *c, const struct http_request *req);
   /* Body bytes without framing, then the end. Not called after conn_finish. */
   void (*on_body)(struct conn *c, const char *bytes, size_t len);
+  /*
+   * Where the next body bytes may be read to, at most `want` of them, or NULL; on_body is then called with that very
+   * address. Saves a copy of large bodies. NULL: never.
+   */
+  char *(*on_body_room)(struct conn *c, size_t want, size_t *room);
   void (*on_body_end)(struct conn *c);
   /* Bytes that are no request, or came too slowly. Answer with conn_send and conn_finish; the connection
    * closes. */
@@ -63,6 +68,8 @@ struct conn_server {
 
 enum conn_state { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_WAITING, CONN_DRAINING, CONN_LINGER, CONN_CLOSING };
 
+struct backlog;
+
 struct conn {
   uv_tcp_t tcp;
   struct conn_server *server;
@@ -70,20 +77,18 @@ struct conn {
   void *user; /* of the layer above; NULL when no request is active there */
   enum conn_state state;
   struct http_head_scan scan;
-  struct buf in; /* bytes not consumed yet */
   enum http_framing framing;
   struct chunk_decoder chunk;
   uint64_t body_left, drained;
   uint64_t window_bytes, body_until_ms;
-  struct buf out, writing;
-  uv_write_t write_req;
-  uv_shutdown_t shutdown_req;
-  struct wheel_timer timer, write_timer;
+  struct backlog *backlog; /* bytes that wait, either way; NULL most of the time */
+  struct wheel_timer timer;
   char peer[48];                 /* address without port */
   struct address_count *address; /* in server.admission */
   bool peer_is_loopback;
   bool is_over; /* admitted beyond the bound: one short request, then it closes */
   bool is_reading, is_writing, is_parsing, has_faulted;
+  bool is_placed;   /* the last read filled the room it was given */
   bool is_active;   /* on_request was called, conn_finish was not */
   bool is_finished; /* conn_finish was called, pending output may remain */
   bool keep_alive;  /* what the client and we agreed on */
@@ -108,9 +113,7 @@ bool conn_server_reclaim(struct conn_server *s);
  * is closing. */
 int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n);
 /* Bytes that wait for the client. */
-static inline size_t conn_pending(const struct conn *c) {
-  return c->out.len + c->writing.len;
-}
+size_t conn_pending(const struct conn *c);
 /* The answer is complete; `keep` false closes the connection once it has been sent. `c` may be handling the
  * next request on return. */
 void conn_finish(struct conn *c, bool keep);

@@ -22,7 +22,8 @@ const option = (name) => (args.includes(`--${name}`) ? args[args.indexOf(`--${na
 const here = dirname(fileURLToPath(import.meta.url));
 const file = join(here, 'cost.json');
 const binary = process.env.MOONGATE ?? 'build/plain/moongate';
-const counter = process.env.COUNT_CALLS ?? join(dirname(binary), 'bench/count_calls.so');
+const counter = join(dirname(binary), 'bench/count_calls.so');
+const slowClock = join(dirname(binary), 'bench/slow_clock.so');
 const dir = mkdtempSync(join(tmpdir(), 'moongate-cost-'));
 
 const TOLERANCE = 0.03;
@@ -219,7 +220,7 @@ async function runUnderCallgrind(scenario, n, run) {
   const provider = await startProvider(scenario.isStream);
   const out = join(dir, `callgrind-${run}`);
   const wrapper = ['valgrind', '-q', '--tool=callgrind', '--separate-threads=yes', `--callgrind-out-file=${out}`];
-  await withDaemon(wrapper, {}, provider, (port) => send(provider, port, scenario, n));
+  await withDaemon(wrapper, { LD_PRELOAD: slowClock }, provider, (port) => send(provider, port, scenario, n));
   provider.close();
   const threads = readdirSync(dir).filter((f) => f.startsWith(`callgrind-${run}-`)).map((f) => readCosts(join(dir, f)));
   // The worker is the thread that relays.
