@@ -35,15 +35,24 @@ void blocks_init(struct blocks *b, size_t max_kept) {
   *b = (struct blocks){.max_kept = KEEPS ? max_kept : 0};
 }
 
-void blocks_release(struct blocks *b) {
-  for (unsigned i = 0; i < BLOCK_CLASSES; i++) {
-    while (b->free[i]) {
+static size_t size_of_class(unsigned class) {
+  unsigned fine = (unsigned)(BLOCK_FINE / BLOCK_STEP);
+  return class < fine ? (class + 1) * (size_t)BLOCK_STEP : (size_t)1 << (class - fine + 12);
+}
+
+void blocks_shrink(struct blocks *b, size_t keep) {
+  for (unsigned i = BLOCK_CLASSES; i-- > 0;) {
+    while (b->free[i] && b->kept > keep) {
       struct block *first = b->free[i];
       b->free[i] = first->next;
+      b->kept -= size_of_class(i);
       free(first);
     }
   }
-  b->kept = 0;
+}
+
+void blocks_release(struct blocks *b) {
+  blocks_shrink(b, 0);
 }
 
 void *blocks_take(struct blocks *b, size_t need, size_t *size) {

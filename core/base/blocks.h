@@ -26,6 +26,8 @@ struct blocks {
 void blocks_init(struct blocks *b, size_t max_kept);
 /* Frees what is kept; all blocks must have been given back. */
 void blocks_release(struct blocks *b);
+/* Frees of what is kept until at most `keep` bytes are left, the largest first. */
+void blocks_shrink(struct blocks *b, size_t keep);
 
 /* At least `need` bytes, not initialised; *size, when asked for, is how many. Never NULL. */
 void *blocks_take(struct blocks *b, size_t need, size_t *size) __attribute__((returns_nonnull));

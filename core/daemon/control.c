@@ -16,6 +16,7 @@
 #define SWEEP_MS       1000
 #define SWEEP_SHARDS   8
 #define TRIM_PEAK      128
+#define TRIMS          3 /* one a second: connections that follow their requests give back memory, too */
 /* Standard streams, files, control's loop; a worker's loop, listener and reserve. */
 #define OWN_DESCRIPTORS            40
 #define OWN_DESCRIPTORS_PER_WORKER 10
@@ -116,9 +117,15 @@ static void on_signal(uv_signal_t *h, int number) {
 static void trim_after_peak(struct control *c) {
   uint32_t active = shared_get_u32(&c->shared.active_exchanges);
   if (active > c->peak) c->peak = active;
+  if (c->trims_left) {
+    c->trims_left--;
+    (void)malloc_trim(0);
+  }
   if (c->peak < TRIM_PEAK || active > c->peak / 8) return;
   c->peak = active;
-  (void)malloc_trim(0);
+  c->trims_left = TRIMS;
+  for (unsigned i = 0; i < c->n_workers; i++)
+    worker_ease(&c->workers[i]);
 }
 
 static void on_sweep(struct wheel_timer *t) {

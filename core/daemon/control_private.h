@@ -40,7 +40,8 @@ struct control {
   struct span text;
   int *fds;
   uint16_t port;
-  uint32_t peak; /* of active exchanges since the last trim */
+  uint32_t peak; /* of active exchanges since the last wave of them */
+  unsigned trims_left;
   uint64_t last_generation, load_until_ms;
   uv_signal_t signals[3];
   struct wheel_timer start_timer, sweep_timer, window_timer;

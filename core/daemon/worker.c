@@ -6,6 +6,7 @@
 
 #define DRAIN_CHECK_MS 16
 #define TICK_MS        1000
+#define KEPT_AT_REST   ((size_t)128 * 1024) /* of free blocks, after a wave of requests */
 
 struct order {
   struct loop_message message;
@@ -130,6 +131,20 @@ void worker_adopt(struct worker *w, struct generation *g) {
   o->worker = w;
   o->generation = g;
   o->message.on_loop = adopt;
+  loop_post(&w->loop, &o->message);
+}
+
+static void ease(struct loop_message *m) {
+  struct order *o = container_of(m, struct order, message);
+  blocks_shrink(&o->worker->loop.blocks, KEPT_AT_REST);
+  free(o);
+}
+
+void worker_ease(struct worker *w) {
+  if (!w->is_started) return;
+  struct order *o = x_calloc(1, sizeof *o);
+  o->worker = w;
+  o->message.on_loop = ease;
   loop_post(&w->loop, &o->message);
 }
 

@@ -27,6 +27,8 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
                  char err[SCRIPT_ERROR_MAX]) MUST_CHECK;
 /* The next requests are decided by `g`, which is taken over. */
 void worker_adopt(struct worker *w, struct generation *g);
+/* A wave of requests is over: frees what was kept for it. */
+void worker_ease(struct worker *w);
 
 /* The answer to worker_ask_export(): posted to control's loop, whose function frees it (text included). */
 struct worker_export {

@@ -98,6 +98,8 @@ test(`a 32 MiB body and ${STREAMS} slow streams at once stay under 200 MB, and t
   t.diagnostic(`MiB: idle ${before.toFixed(1)}, ${STREAMS} streams ${whileStreaming.toFixed(1)}, with the big body ${peak.toFixed(1)}`);
   if (IS_SANITIZED) return; // sanitizers keep freed memory
   assert.ok(peak < 200, `${peak} MiB`);
-  await eventually(() => residentMiB(moon.pid) < before + 16, 5000, 'the memory to return');
+  // Connections kept for reuse are part of it, and libcurl's have buffers of their own.
+  const kept = process.env.MOONGATE_UPSTREAM === 'curl' ? 24 : 16;
+  await eventually(() => residentMiB(moon.pid) < before + kept, 5000, 'the memory to return');
   await sleep(0);
 });

@@ -89,6 +89,25 @@ static void buf_grows_without_losing_bytes(void) {
 
 /* ---- blocks ---- */
 
+static void shrunk_blocks_keep_what_they_may(void) {
+  struct blocks b;
+  blocks_init(&b, 1 << 22);
+  void *p[8];
+  size_t sizes[8];
+  for (unsigned i = 0; i < 8; i++)
+    p[i] = blocks_take(&b, i < 4 ? 100 : 100000, &sizes[i]);
+  for (unsigned i = 0; i < 8; i++)
+    blocks_give(&b, p[i], sizes[i]);
+  size_t all = b.kept;
+  blocks_shrink(&b, all);
+  CHECK(b.kept == all);
+  blocks_shrink(&b, 1000);
+  CHECK(b.kept <= 1000);
+  CHECK(all == 0 || b.kept == 4 * sizes[0]); /* the large ones went first */
+  blocks_release(&b);
+  CHECK_INT(b.kept, 0);
+}
+
 static void blocks_are_as_large_as_asked(void) {
   struct blocks b;
   blocks_init(&b, 1 << 22);
@@ -492,6 +511,7 @@ int main(void) {
   RUN(buf_consume_moves_the_rest);
   RUN(buf_grows_without_losing_bytes);
   RUN(blocks_are_as_large_as_asked);
+  RUN(shrunk_blocks_keep_what_they_may);
   RUN(blocks_given_back_are_taken_again_by_either_size);
   RUN(blocks_keep_no_more_than_they_may);
   RUN(buf_in_blocks_keeps_its_maximum_and_its_bytes);
