@@ -160,7 +160,7 @@ const children = new Set();
 async function withDaemon(wrapper, env, provider, run) {
   const config = join(dir, `${provider.address().port}.lua`);
   writeFileSync(config, `return {
-  host = "127.0.0.1", port = 0, workers = 1, strategy = "round-robin", healthCheckInterval = 600000, maxSessions = 1000,
+  host = "127.0.0.1", port = 0, workers = 1, strategy = "round-robin", healthCheckInterval = 600000, maxSessions = 1000, callBudget = 1000,
   reload = { watch = false },
   providers = { { id = "p", endpoint = "http://127.0.0.1:${provider.address().port}/v1", model = "provider-model", apiKey = "sk-provider" } },
 }`);
