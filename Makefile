@@ -129,10 +129,19 @@ test: ## install what the tests need, build, run everything
 	@sh scripts/dev/deps.sh install build test
 	@sh scripts/dev/test.sh
 
-$(B)/tests/%: tests/unit/%.c tests/unit/check.h $(LIB_OBJ)
+# What several kinds of tests share.
+SUPPORT     := $(sort $(wildcard tests/support/*.c))
+SUPPORT_OBJ  = $(SUPPORT:tests/support/%.c=$(B)/support/%.o)
+
+$(B)/support/%.o: tests/support/%.c $(wildcard tests/support/*.h) $(B)/flags | need-deps
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests/unit -o $@ $< $(LIB_OBJ) $(LDFLAGS_ALL) $(LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests -c -o $@ $<
+
+$(B)/tests/%: tests/unit/%.c tests/unit/check.h $(LIB_OBJ) $(SUPPORT_OBJ)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests -Itests/unit -o $@ $< $(LIB_OBJ) $(SUPPORT_OBJ) $(LDFLAGS_ALL) $(LIBS)
 
 # ---- fuzz targets: under libFuzzer with SANITIZE=fuzzer-no-link,…, else with a main that replays a corpus ------
 ifneq ($(findstring fuzzer,$(SANITIZE)),)
@@ -141,10 +150,27 @@ else
 FUZZ_MAIN := tests/fuzz/replay_main.c
 endif
 
-$(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(LIB_OBJ)
+$(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(LIB_OBJ) $(SUPPORT_OBJ)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(FUZZ_MAIN) $(LIB_OBJ) $(LDFLAGS_ALL) $(FUZZ_LINK) $(LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests -o $@ $< $(FUZZ_MAIN) $(LIB_OBJ) $(SUPPORT_OBJ) $(LDFLAGS_ALL) $(FUZZ_LINK) $(LIBS)
+
+# ---- vectors: what others computed, read from VECTORS -----------------------------------------------------------
+CHECK_VECTORS := $(sort $(wildcard tests/check-vectors/*.c))
+
+$(B)/check_vectors: $(CHECK_VECTORS) $(wildcard tests/check-vectors/*.h) $(LIB_OBJ) $(SUPPORT_OBJ)
+	@sh scripts/dev/deps.sh check vectors
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(shell $(PKG) --cflags jansson 2>/dev/null) -Itests -o $@ $(CHECK_VECTORS) $(LIB_OBJ) \
+	  $(SUPPORT_OBJ) $(LDFLAGS_ALL) $(LIBS) $(shell $(PKG) --libs jansson 2>/dev/null)
+
+.PHONY: check-vectors vectors-binary
+vectors-binary: $(B)/check_vectors
+check-vectors: ## the chain's formats against the test vectors in VECTORS (default: tests/vectors)
+	@sh scripts/dev/deps.sh install build vectors
+	@$(MAKE) --no-print-directory -s vectors-binary
+	@$(B)/check_vectors $(VECTORS)
 
 .PHONY: fuzz-binaries
 fuzz-binaries: $(FUZZ:%=$(B)/fuzz/%)
@@ -177,7 +203,8 @@ fuzz: ## search with libFuzzer (clang), FUZZ_SECONDS for each target
 	@sh scripts/dev/run-fuzz.sh search
 
 # ---- source care ---------------------------------------------------------------------------------------------
-C_FILES   := $(sort $(wildcard core/*/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch]))
+C_FILES   := $(sort $(wildcard core/*/*.[ch] tests/unit/*.[ch] tests/support/*.[ch] tests/check-vectors/*.[ch] tests/fuzz/*.[ch] \
+             tests/bench/*.[ch]))
 LUA_DIRS  := $(wildcard scripts strategies examples tests/lua)
 
 .PHONY: format format-check
@@ -246,4 +273,4 @@ clean: ## remove everything that was built
 help: ## this text
 	@echo 'Moongate $(VERSION): targets'
 	@sed -n 's/^\([a-z][a-z0-9 -]*\):.*## \(.*\)/  \1 | \2/p' Makefile | awk -F' \\| ' '{printf "  %-16s %s\n", $$1, $$2}'
-	@echo 'Variables: CC=gcc|clang  SANITIZE=address,undefined|thread  DEVELOPER=1  V=1  DESTDIR= PREFIX=  FUZZ_SECONDS=60'
+	@echo 'Variables: CC=gcc|clang  SANITIZE=address,undefined|thread  DEVELOPER=1  V=1  DESTDIR= PREFIX=  FUZZ_SECONDS=60  VECTORS=DIR'

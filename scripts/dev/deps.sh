@@ -1,6 +1,6 @@
 #!/bin/sh
 # The Debian packages that building and testing need.
-# usage: deps.sh check|install build|test...
+# usage: deps.sh check|install build|test|vectors|bench...
 #   check    exits 1 and prints the one line to run when something is missing
 #   install  installs what is missing when root; otherwise as check
 set -eu
@@ -29,6 +29,11 @@ cmd:valgrind:valgrind
 file:/etc/ssl/certs/ca-certificates.crt:ca-certificates
 file:/usr/lib/gcc/x86_64-linux-gnu:gcc
 '
+
+vectors_needs='
+pc:jansson:libjansson-dev
+'
+test_needs="$test_needs$vectors_needs"
 
 bench_needs='
 cmd:nginx:nginx-core
@@ -62,6 +67,7 @@ for set in "$@"; do
   case $set in
     build) needs=$build_needs ;;
     test) needs=$test_needs ;;
+    vectors) needs=$vectors_needs ;;
     bench) needs=$bench_needs ;;
     *) echo "deps.sh: unknown set $set" >&2; exit 2 ;;
   esac

@@ -6,7 +6,7 @@
 #   JOBS         compilations at a time (default: the number of cores)
 set -eu
 
-all='build layers headers format luacheck unit unit-asan unit-tsan lua fuzz cost e2e e2e-curl e2e-asan e2e-tsan soak'
+all='build layers headers format luacheck unit unit-asan unit-tsan vectors vectors-asan lua fuzz cost e2e e2e-curl e2e-asan e2e-tsan soak'
 steps=${TEST_STEPS:-$all}
 cc=${CC:-gcc}
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 1)}
@@ -49,6 +49,8 @@ step() {
       if [ -z "$names" ]; then skip 'no unit test uses threads'; return; fi
       # shellcheck disable=SC2086
       build SANITIZE=thread UNIT="$names" unit-binaries && sh scripts/dev/run-unit.sh "$tsan/tests" $names ;;
+    vectors) build vectors-binary && "$plain/check_vectors" --all tests/vectors ;;
+    vectors-asan) build SANITIZE=address,undefined vectors-binary && "$asan/check_vectors" --all tests/vectors ;;
     lua) sh scripts/dev/run-lua.sh ;;
     fuzz) sh scripts/dev/run-fuzz.sh replay ;;
     cost)
@@ -95,7 +97,7 @@ for name in $steps; do
   case $last in
     'skipped: '*)
       if [ "$code" = 0 ]; then
-        printf '%-10s %s\n' "$name" "$last"
+        printf '%-12s %s\n' "$name" "$last"
         continue
       fi ;;
   esac
@@ -105,7 +107,7 @@ for name in $steps; do
   ok=${counts% *} bad=${counts#* }
   if [ "$code" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
   passed=$((passed + ok)) failed=$((failed + bad))
-  printf '%-10s %5d passed %5d failed %5d s\n' "$name" "$ok" "$bad" "$took"
+  printf '%-12s %5d passed %5d failed %5d s\n' "$name" "$ok" "$bad" "$took"
   if [ "$bad" != 0 ]; then
     grep -v '^  ok  ' "$out" | sed 's/^/  /'
     summary="$summary$(sed -n "s/^  FAIL  \([^ ]*\).*/$name: \1/p" "$out" | sort -u | sed 's/^/failed: /')
