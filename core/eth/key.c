@@ -16,6 +16,18 @@ struct key {
   bool is_locked;
 };
 
+/* More than the library's functions take from the stack. */
+#define BURNT_BYTES 16384
+
+/*
+ * Copies of the key and of nonces may be left on the stack where the library means to clear them and its
+ * compiler knew better. Called from where the library was called, so that this frame lies over those.
+ */
+static __attribute__((noinline, no_sanitize("address"))) void burn_stack(void) {
+  uint8_t burnt[BURNT_BYTES];
+  wipe(burnt, sizeof burnt);
+}
+
 static struct key *map_pages(void) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   size_t bytes = (sizeof(struct key) + page - 1) / page * page;
@@ -60,6 +72,7 @@ int key_new(struct key **out, struct span hex) {
   if (!err) {
     k->context = new_context();
     err = fill(k) ? 0 : ERR_RANGE;
+    burn_stack();
   }
   if (err) {
     key_free(k);
@@ -94,7 +107,9 @@ void key_sign(struct signature *out, const struct key *k, const uint8_t digest[D
   uint8_t compact[64];
   int parity = 0;
   /* Fails for a key out of range only, and there is none of those. */
-  REQUIRE(secp256k1_ecdsa_sign_recoverable(k->context, &made, digest, k->secret, NULL, NULL));
+  int is_signed = secp256k1_ecdsa_sign_recoverable(k->context, &made, digest, k->secret, NULL, NULL);
+  burn_stack();
+  REQUIRE(is_signed);
   REQUIRE(secp256k1_ecdsa_recoverable_signature_serialize_compact(k->context, compact, &parity, &made));
   /* 2 and 3 need an x above the group's order: 1 in 2^127, and no v of Ethereum can say them. */
   REQUIRE(parity == 0 || parity == 1);
