@@ -203,6 +203,11 @@ static uint64_t faults(const struct trial *t, enum callback which) {
   return n[FAULT_TIMEOUT] + n[FAULT_MEMORY] + n[FAULT_THROW] + n[FAULT_INVALID];
 }
 
+/* One that did not end once has shown what it is: it would only cost its budget again and again. */
+static bool is_endless(const struct trial *t, enum callback which) {
+  return t->g->stats.callbacks[which].faults[FAULT_TIMEOUT] > 0;
+}
+
 /*
  * What counts against a choice among n. Nobody asks for one among none, so there it only has to end. And one that picks
  * by a fixed number may miss when few are left: the engine's own choice stands in then, which is no reason to refuse it.
@@ -235,6 +240,7 @@ static void tell_last(struct trial *t, const char *input) {
 /* ---- the callbacks ---- */
 
 static void try_select(struct trial *t, unsigned n) {
+  if (is_endless(t, CALLBACK_SELECT)) return;
   struct decision d = {0};
   uint64_t before = select_faults(t, n);
   (void)decide_ask(t->g, &d, &t->request, t->all, n);
@@ -254,10 +260,11 @@ static void try_outcome(struct trial *t, const struct outcome *o) {
   for (unsigned i = 0; i < 2; i++) {
     unsigned slot = i ? t->plan->n_entries - 1 : 0;
     uint64_t before = faults(t, CALLBACK_RETRY);
-    if (o->class != OUTCOME_OK) (void)decide_retry(t->g, &delay_ms, &t->request, slot, o);
+    if (o->class != OUTCOME_OK && !is_endless(t, CALLBACK_RETRY))
+      (void)decide_retry(t->g, &delay_ms, &t->request, slot, o);
     if (faults(t, CALLBACK_RETRY) != before) tell_last(t, input);
     before = faults(t, CALLBACK_OBSERVE);
-    decide_observe(t->g, &t->request, slot, o);
+    if (!is_endless(t, CALLBACK_OBSERVE)) decide_observe(t->g, &t->request, slot, o);
     if (faults(t, CALLBACK_OBSERVE) != before) tell_last(t, input);
   }
 }
@@ -295,7 +302,7 @@ static void try_health(struct trial *t) {
       {.latency_ms = NAN},
   };
   char reason[DECIDE_REASON_MAX];
-  for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+  for (size_t i = 0; i < ARRAY_LEN(all) && !is_endless(t, CALLBACK_HEALTH); i++) {
     uint64_t before = faults(t, CALLBACK_HEALTH);
     (void)decide_health(t->g, reason, (unsigned)i % t->plan->n_entries, &all[i]);
     char input[128];
@@ -317,7 +324,7 @@ static void try_look(struct trial *t, const struct look *look) {
   }
   try_health(t);
   uint64_t before = faults(t, CALLBACK_TICK);
-  decide_tick(t->g);
+  if (!is_endless(t, CALLBACK_TICK)) decide_tick(t->g);
   if (faults(t, CALLBACK_TICK) != before) tell_last(t, look->name);
 }
 

@@ -73,7 +73,8 @@ static void note_failure(struct generation *g, enum callback which, int status) 
     return;
   }
   if (status == LUA_ERRMEM) {
-    generation_note_fault(g, which, FAULT_MEMORY, MEMORY_TEXT);
+    char text[MEMORY_TEXT_MAX];
+    generation_note_fault(g, which, FAULT_MEMORY, generation_memory_text(g, text));
     /* What filled the memory is garbage now, unless the script keeps it. */
     (void)lua_gc(L, LUA_GCCOLLECT, 0);
     return;
@@ -365,7 +366,7 @@ bool generation_export(struct generation *g, struct buf *out) {
   bool has_data = false;
   open_call(g, &REQUEST_NONE);
   lua_pushvalue(L, STACK_CALLBACKS + CALLBACK_EXPORT);
-  if (enter(g, CALLBACK_EXPORT, 0, 1, EXPORT_BUDGET_US) && lua_type(L, -1) == LUA_TSTRING) {
+  if (enter(g, CALLBACK_EXPORT, 0, 1, generation_load_budget(g)) && lua_type(L, -1) == LUA_TSTRING) {
     struct span text;
     text.ptr = lua_tolstring(L, -1, &text.len);
     has_data = text.len <= SCRIPT_EXPORT_MAX && buf_append_span(out, text) == 0;

@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "base/embedded.h"
+#include "script/chunk.h"
 #include "script/generation_private.h"
 
 #include <lauxlib.h>
@@ -54,8 +55,27 @@ static int on_error(lua_State *L) {
     lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, text);
     return 1;
   }
-  lua_pushstring(L, text);
+  /* No frame of the script is left: the callback's own line is better than one of the engine. */
+  lua_pushstring(L, is_of_engine(text) ? generation_after_place(text) : text);
   return 1;
+}
+
+/* Interpreted code has its place noted when it allocates; compiled code would tell an old one. */
+static void note_full(struct heap *h) {
+  struct generation *g = container_of(h, struct generation, heap);
+  if (!g->L || !g->slot || g->slot->is_compiled) return;
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(g->L, level, &ar); level++) {
+    if (!lua_getinfo(g->L, "Sl", &ar) || ar.currentline < 0 || ar.source[0] != '@') continue;
+    (void)snprintf(g->full_at, sizeof g->full_at, "%s:%d", ar.short_src, ar.currentline);
+    return;
+  }
+}
+
+const char *generation_memory_text(struct generation *g, char out[MEMORY_TEXT_MAX]) {
+  (void)snprintf(out, MEMORY_TEXT_MAX, "%s%s%s", g->full_at, g->full_at[0] ? ": " : "", MEMORY_TEXT);
+  g->full_at[0] = '\0';
+  return out;
 }
 
 static void remember_error(struct generation *g, const char *text) {
@@ -181,15 +201,9 @@ static void push_embedded(lua_State *L, const char *name) {
   lua_pushlstring(L, text.ptr, text.len);
 }
 
-static void push_chunk(lua_State *L, const char *name, const char *chunk_name) {
-  struct span text = embedded_get(name);
-  if (!text.ptr) (void)luaL_error(L, "%s is missing from the program", name);
-  if (luaL_loadbufferx(L, text.ptr, text.len, chunk_name, "t") != 0) (void)lua_error(L);
-}
-
 /* Runs a file of the runtime; its result becomes a field of the table on top. */
 static void run_module(lua_State *L, const char *field, const char *name, const char *chunk_name) {
-  push_chunk(L, name, chunk_name);
+  chunk_push(L, name, chunk_name);
   lua_call(L, 0, 1);
   lua_setfield(L, -2, field);
 }
@@ -279,7 +293,7 @@ static int load_protected(lua_State *L) {
   lua_pushlstring(L, source.ptr, source.len);
   lua_setfield(L, 1, "source");
   if (loading->previous) push_text(L, "previous", loading->previous);
-  push_chunk(L, "scripts/runtime/runtime.lua", "=runtime");
+  chunk_push(L, "scripts/runtime/runtime.lua", "=runtime");
   lua_insert(L, 1);
   lua_call(L, 1, 1);
 
@@ -296,17 +310,23 @@ static int load_protected(lua_State *L) {
   return STACK_TOP - STACK_CALLBACKS + 1;
 }
 
+uint32_t generation_load_budget(const struct generation *g) {
+  return GUARD_PATIENCE * LOAD_BUDGET_CALLS * g->plan->settings.call_budget_us;
+}
+
 static bool load(struct generation *g, const char *previous, char err[SCRIPT_ERROR_MAX]) {
   lua_State *L = g->L;
   struct loading loading = {g, previous};
   lua_pushcfunction(L, on_error);
   lua_pushcfunction(L, load_protected);
   lua_pushlightuserdata(L, &loading);
-  int status = guard_call(g->slot, L, 1, STACK_TOP - STACK_CALLBACKS + 1, STACK_ON_ERROR, LOAD_BUDGET_US);
+  int status =
+      guard_call(g->slot, L, 1, STACK_TOP - STACK_CALLBACKS + 1, STACK_ON_ERROR, generation_load_budget(g));
   if (status != 0) {
+    char full[MEMORY_TEXT_MAX];
     const char *text = "the script could not be loaded";
     if (status == LUA_ERRMEM)
-      text = MEMORY_TEXT;
+      text = generation_memory_text(g, full);
     else if (lua_type(L, -1) == LUA_TSTRING)
       text = lua_tostring(L, -1);
     bool is_placed = generation_after_place(text) != NULL;
@@ -394,6 +414,7 @@ struct generation *generation_new_as(struct plan *plan, unsigned worker, const c
     g->slot = g->heap.slot = guard_take_slot(g->L, g->file);
   else
     (void)snprintf(err, SCRIPT_ERROR_MAX, "%s:1: no memory for a Lua state", g->file);
+  g->heap.on_full = note_full;
   if (!g->L || !load(g, previous, err)) {
     generation_free(g);
     return NULL;

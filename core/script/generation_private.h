@@ -12,9 +12,9 @@
 
 #define GENERATION_MEMORY_MAX ((size_t)64 << 20)
 #define MEMORY_TEXT           "the script needs more than 64 MiB of memory"
-/* Processor time of a load with init, and of an export. */
-#define LOAD_BUDGET_US   (GUARD_PATIENCE * 50000)
-#define EXPORT_BUDGET_US (GUARD_PATIENCE * 50000)
+#define MEMORY_TEXT_MAX       160 /* with its place */
+/* Processor time of a load with init, and of an export: so many times that of a call. */
+#define LOAD_BUDGET_CALLS 10
 
 /*
  * TABLES: interpreted, views are tables of which only what changed is written. FFI: compiled, views are references.
@@ -110,7 +110,8 @@ struct generation {
   const char *what[CALLBACK_N]; /* "select" or "score", … */
   int line[CALLBACK_N];
   char *name;
-  char *file; /* as error texts name it */
+  char *file;       /* as error texts name it */
+  char full_at[80]; /* "file:line" where memory ran out last; empty: not known */
   struct heap heap;
 };
 
@@ -124,6 +125,10 @@ struct generation *generation_new_as(struct plan *plan, unsigned worker, const c
                                      enum generation_mode mode, bool is_quiet, char err[SCRIPT_ERROR_MAX]);
 /* Where "file:line: " ends, or NULL. */
 const char *generation_after_place(const char *text);
+/* In us, see LOAD_BUDGET_CALLS. */
+uint32_t generation_load_budget(const struct generation *g);
+/* What a script is told that ran out of memory, with the place when it is known. */
+const char *generation_memory_text(struct generation *g, char out[MEMORY_TEXT_MAX]);
 /* Counts a failure, remembers and tells it. `text` may lack the place. */
 void generation_note_fault(struct generation *g, enum callback which, enum script_fault fault,
                            const char *text);

@@ -5,7 +5,9 @@
  * Invariant: L of a slot is touched under the lock, and only while the slot is in use; the handler jumps only when
  * the interrupted instruction belongs to compiled Lua, where no lock is held and nothing of C is half done.
  *
- *   seq odd, the same at two looks -> over budget: hook -> over GUARD_JUMP_MS: signal, jump -> GUARD_ABORT_MS: abort
+ *   seq odd, the same at two looks -> over budget: hook counts -> GUARD_GRACE_*: hook stops
+ *                                  -> over GUARD_JUMP_MS: JUMP_SIGNALS signals -> jump
+ *                                  -> over GUARD_ABORT_MS: abort
  */
 #include "script/guard.h"
 
@@ -39,7 +41,12 @@
 #define PAUSE_SUSPECT_US 500
 #define PAUSE_IDLE_US    5000
 #define ARM_AGAIN_US     5000
-#define RANGES_MAX       512
+/* Between two calls of a hook that only counts. */
+#define STEPS_PER_HOOK 100
+/* A compiled loop is left when so many signals have found it, so long after each other: what only looked long is over then. */
+#define JUMP_SIGNALS  4
+#define JUMP_PAUSE_US 1000
+#define RANGES_MAX    512
 
 static struct {
   pthread_mutex_t lock;
@@ -74,6 +81,15 @@ static struct guard_slot *slot_of(lua_State *L) {
   return ((struct heap *)heap)->slot;
 }
 
+/* Counts; true when the script has had its chance to end. */
+static bool is_grace_over(struct guard_slot *s) {
+  uint64_t now = now_ns(CLOCK_THREAD_CPUTIME_ID);
+  uint32_t steps = __atomic_load_n(&s->steps, __ATOMIC_RELAXED);
+  if (steps == 0) s->grace_from_ns = now;
+  __atomic_store_n(&s->steps, steps + STEPS_PER_HOOK, __ATOMIC_RELAXED);
+  return steps >= GUARD_GRACE_STEPS || now - s->grace_from_ns >= (uint64_t)GUARD_GRACE_MS * 1000000;
+}
+
 static void on_instruction(lua_State *L, lua_Debug *ar) {
   struct guard_slot *s = slot_of(L);
   if (__atomic_load_n(&s->armed_seq, __ATOMIC_RELAXED) != s->seq) {
@@ -81,7 +97,12 @@ static void on_instruction(lua_State *L, lua_Debug *ar) {
     guard_disarm(s);
     return;
   }
-  __atomic_store_n(&s->has_fired, true, __ATOMIC_RELAXED);
+  if (!__atomic_load_n(&s->has_fired, __ATOMIC_RELAXED)) {
+    if (!is_grace_over(s)) return;
+    __atomic_store_n(&s->has_fired, true, __ATOMIC_RELAXED);
+    /* A pcall of the script catches what is thrown; at its next instruction it is thrown again. */
+    (void)lua_sethook(L, on_instruction, LUA_MASKCOUNT, 1);
+  }
   /* Inside the engine's own Lua it is the line of the script that called it. */
   lua_Debug at;
   for (int level = 0; lua_getstack(L, level, &at); level++) {
@@ -99,11 +120,12 @@ static void on_instruction(lua_State *L, lua_Debug *ar) {
  * nothing has come of it for long.
  */
 static void arm_locked(struct guard_slot *s, uint32_t seq, uint64_t spent_us) {
-  if (s->armed_seq == seq && spent_us < s->arm_again_us) return;
-  if (__atomic_load_n(&s->has_fired, __ATOMIC_RELAXED)) return;
+  bool is_armed = s->armed_seq == seq;
+  if (is_armed && (spent_us < s->arm_again_us || __atomic_load_n(&s->steps, __ATOMIC_RELAXED))) return;
   s->arm_again_us = spent_us + ARM_AGAIN_US;
-  __atomic_store_n(&s->armed_seq, seq, __ATOMIC_RELAXED);
-  (void)lua_sethook(s->L, on_instruction, LUA_MASKCOUNT, 1);
+  if (!is_armed) __atomic_store_n(&s->steps, 0, __ATOMIC_RELAXED);
+  __atomic_store_n(&s->armed_seq, seq, __ATOMIC_RELEASE);
+  (void)lua_sethook(s->L, on_instruction, LUA_MASKCOUNT, STEPS_PER_HOOK);
 }
 
 void guard_disarm(struct guard_slot *s) {
@@ -153,18 +175,32 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   struct guard_slot *s = info->si_code == SI_QUEUE ? info->si_value.sival_ptr : NULL;
   if (!s) return;
   uint32_t seq = __atomic_load_n(&s->seq, __ATOMIC_RELAXED);
+  /* A late signal of a call that has ended counts for nobody. */
   if (seq % 2 == 0 || seq != __atomic_load_n(&s->jump_seq, __ATOMIC_ACQUIRE)) return;
   if (!pthread_equal(pthread_self(), s->thread)) return;
-  if (is_compiled_lua(PC_OF((const ucontext_t *)context))) __builtin_longjmp(s->jump, 1);
+  __atomic_store_n(&s->n_signals, s->n_signals + 1, __ATOMIC_RELAXED);
+  if (!is_compiled_lua(PC_OF((const ucontext_t *)context))) return;
+  if (++s->n_found >= JUMP_SIGNALS) __builtin_longjmp(s->jump, 1);
 }
 
 static int jump_signal(void) {
   return SIGRTMIN + 5;
 }
 
-static void signal_locked(struct guard_slot *s, uint32_t seq) {
-  if (!find_objects()) return;
-  __atomic_store_n(&s->jump_seq, seq, __ATOMIC_RELEASE);
+/* The next only when the one before has arrived: those that pile up while nothing runs prove nothing. */
+static void signal_locked(struct guard_slot *s, uint32_t seq, uint64_t spent_us) {
+  if (s->jump_seq != seq) {
+    if (!find_objects()) return;
+    s->n_sent = 0;
+    s->sent_us = 0;
+    __atomic_store_n(&s->n_signals, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->n_found, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->jump_seq, seq, __ATOMIC_RELEASE);
+  }
+  if (__atomic_load_n(&s->n_signals, __ATOMIC_RELAXED) != s->n_sent) return;
+  if (spent_us < s->sent_us + JUMP_PAUSE_US) return;
+  s->n_sent++;
+  s->sent_us = spent_us;
   (void)pthread_sigqueue(s->thread, jump_signal(), (union sigval){.sival_ptr = s});
 }
 
@@ -212,7 +248,7 @@ static long watch_locked(struct guard_slot *s) {
   }
   uint64_t spent_us = (cpu - s->seen_cpu_ns) / 1000;
   if (spent_us >= __atomic_load_n(&s->budget_us, __ATOMIC_RELAXED)) arm_locked(s, seq, spent_us);
-  if (spent_us >= GUARD_JUMP_MS * 1000 && s->is_compiled) signal_locked(s, seq);
+  if (spent_us >= GUARD_JUMP_MS * 1000 && s->is_compiled) signal_locked(s, seq, spent_us);
   if (spent_us >= GUARD_ABORT_MS * 1000) {
     log_error("a worker is stuck in the script %s and cannot be freed: the process ends", s->name);
     abort();

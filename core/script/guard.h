@@ -1,7 +1,11 @@
 /*
  * guard: ends scripts that do not end by themselves. One thread of the process watches all generations. A call that
- * is over its budget of processor time gets a hook that fires at every instruction until C has control again; a
- * compiled loop, which no hook reaches, is left behind by a jump out of it, and its state is lost from then on.
+ * is over its budget of processor time is made to count its instructions; when it goes on and on, a hook stops it at every
+ * instruction until C has control again. A compiled loop, which no hook reaches, is left behind by a jump out of it, and its
+ * state is lost from then on.
+ *
+ * On a virtual machine whose host does something else, processor time passes while nothing runs. So no call is stopped for
+ * time alone: it must be seen running after its budget was used up.
  *
  * Thread: start, stop and self test are control's; a slot belongs to its generation's thread.
  */
@@ -21,6 +25,10 @@
  */
 #define GUARD_JUMP_MS  250
 #define GUARD_ABORT_MS 5000
+
+/* Over its budget, a call may still run so many instructions, or so long when they are slow ones. */
+#define GUARD_GRACE_STEPS 20000
+#define GUARD_GRACE_MS    8
 
 /* Sanitized builds take longer for the same work. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -60,7 +68,10 @@ bool guard_can_jump(void);
 struct guard_slot {
   uint32_t seq;       /* odd while inside Lua */
   uint32_t armed_seq; /* of the call that the hook was set for; 0: no hook */
+  uint32_t steps;     /* that the hook has counted since then, atomic */
   uint32_t jump_seq;  /* of the call that may be left */
+  uint32_t n_signals; /* of that call that have arrived, atomic, written by the handler as the next */
+  uint32_t n_found;   /* of them, those that found it in compiled code */
   uint32_t budget_us;
   bool is_compiled; /* the jump is set; without it, only the hook helps */
   bool has_fired;   /* the hook has stopped the current call */
@@ -68,12 +79,15 @@ struct guard_slot {
   const char *name; /* for the last words of the process */
   pthread_t thread;
   clockid_t clock;
-  void *jump[5]; /* of __builtin_setjmp */
+  void *jump[5];          /* of __builtin_setjmp */
+  uint64_t grace_from_ns; /* the hook's: when it fired first, by s->clock */
   /* The watcher's. */
   struct list node;
   uint32_t seen_seq;
   uint64_t seen_cpu_ns;
   uint64_t arm_again_us;
+  uint32_t n_sent;
+  uint64_t sent_us;
 };
 
 /* `name` and L stay valid until guard_leave_slot(); bound to the calling thread. */

@@ -119,7 +119,10 @@ void *heap_realloc(void *ud, void *ptr, size_t old_size, size_t new_size) {
     h->used -= old_size;
     return NULL;
   }
-  if (new_size > old_size && h->used + (new_size - old_size) > h->max) return NULL;
+  if (new_size > old_size && h->used + (new_size - old_size) > h->max) {
+    if (h->on_full) h->on_full(h);
+    return NULL;
+  }
   void *block = old_size ? resize(h, ptr, old_size, new_size) : take(h, new_size);
   if (block) h->used += new_size - old_size;
   return block;
@@ -138,7 +141,8 @@ static void unmap_all(struct heap *h, struct list *from) {
 void heap_release(struct heap *h) {
   unmap_all(h, &h->large);
   unmap_all(h, &h->chunks);
-  struct guard_slot *slot = h->slot;
+  struct heap was = *h;
   heap_init(h, h->max);
-  h->slot = slot;
+  h->slot = was.slot;
+  h->on_full = was.on_full;
 }

@@ -11,6 +11,7 @@
 #include "base/embedded.h"
 #include "base/redact.h"
 #include "base/secrecy.h"
+#include "script/chunk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -264,16 +265,10 @@ static int host_presets(lua_State *L) {
   return 1;
 }
 
-static void push_embedded(lua_State *L, const char *name, const char *chunk) {
-  struct span source = embedded_get(name);
-  REQUIRE(source.ptr);
-  if (luaL_loadbufferx(L, source.ptr, source.len, chunk, "t")) lua_error(L);
-}
-
 /* Another file of scripts/runtime, as a function. */
 static int host_part(lua_State *L) {
   const char *part = luaL_checkstring(L, 1);
-  push_embedded(L, lua_pushfstring(L, "scripts/runtime/%s.lua", part), lua_pushfstring(L, "=%s.lua", part));
+  chunk_push(L, lua_pushfstring(L, "scripts/runtime/%s.lua", part), lua_pushfstring(L, "=%s.lua", part));
   return 1;
 }
 
@@ -679,7 +674,7 @@ static void take_report(lua_State *L, int config, struct settings_report *r) {
 static int load_protected(lua_State *L) {
   struct load *load = lua_touserdata(L, 1);
   open_libraries(L);
-  push_embedded(L, "scripts/runtime/config.lua", "=config.lua");
+  chunk_push(L, "scripts/runtime/config.lua", "=config.lua");
   push_host(L);
   lua_call(L, 1, 1);
   int config = lua_gettop(L);
