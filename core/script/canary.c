@@ -155,13 +155,16 @@ static struct lb_text text(const char *s) {
 static void make_request(struct trial *t, unsigned which) {
   static const char *const names[] = {"a plain request", "an empty request", "a huge request"};
   t->request_name = names[which];
-  t->request = (struct lb_request){.max_tokens = NAN, .deadline_ms = 0, .attempt = 1, .seed = 0.5};
+  /* What no request lacks in service, none lacks here. */
+  t->request = (struct lb_request){.id = text("canary"),
+                                   .kind = text(which ? "embeddings" : "chat"),
+                                   .client = text("127.0.0.1"),
+                                   .max_tokens = NAN,
+                                   .attempt = 1,
+                                   .seed = 0.5};
   if (which == 1) return;
-  t->request.id = text("canary");
-  t->request.kind = text(which ? "embeddings" : "chat");
   t->request.model = text("gpt-4o");
   t->request.session_key = text("session-1");
-  t->request.client = text("127.0.0.1");
   t->request.head = text("content-type: application/json\r\n");
   t->request.body_bytes = 1000;
   t->request.est_input_tokens = 250;

@@ -5,8 +5,8 @@ import { appendFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
-import { CHAT, SLOW, ask, assertError, chat, eventually, health, openChat, setup, sleep, startDaemon, temporaryFolder, toLua } from './harness.mjs';
-import { FakeProvider } from './fake-provider.mjs';
+import { CHAT, IS_SANITIZED, SLOW, ask, assertError, chat, eventually, health, openChat, setup, sleep, startDaemon, temporaryFolder, toLua } from './harness.mjs';
+import { FakeProvider, act } from './fake-provider.mjs';
 
 const always = (index, extra = '') => `return { abi = 1, name = "always-${index}", ${extra}
   select = function() return ${index} end }\n`;
@@ -229,49 +229,83 @@ test('a reload keeps counters of known providers, drains removed ones, and takes
   for (let i = 0; i < 6; i++) assert.ok(['a', 'c'].includes(await served(moon)));
 });
 
-test('reloads under load cost nobody anything: good, broken and looping versions in turn', async (t) => {
+// Tells apart which version each callback of a request ran in: the first choice leaves its number, the others compare.
+// The first provider fails, so that a request lives through a retry, and 5 ms of reloads in between.
+const tracking = (version) => `
+  local seen, mixed = lb.counter("seen"), lb.counter("mixed")
+  local function compare(req)
+    if lb.shared.get(req.id) ~= ${version} then mixed:add(1) end
+  end
+  return { abi = 1, name = "tracking-${version}",
+    select = function(_, req)
+      if req.session_key == "report" then return nil, seen:get() .. " seen, " .. mixed:get() .. " mixed" end
+      if req.attempt > 1 then compare(req) else
+        lb.shared.set(req.id, ${version})
+        seen:add(1)
+      end
+      return 1
+    end,
+    retry = function(_, req)
+      compare(req)
+      return lb.NEXT, 5
+    end,
+    observe = function(_, req, _, outcome)
+      compare(req)
+      if outcome.class == "ok" then lb.shared.delete(req.id) end
+    end }\n`;
+
+test('reloads under load cost nobody anything, and each request keeps the version it began with', async (t) => {
   const seconds = Number(process.env.MOONGATE_STORM_SECONDS ?? 5);
-  const { moon, file } = await withStrategy(t, always(1), { reload: { watch: false }, logLevel: 'off' });
-  const versions = [always(1), always(2), 'return {', always(3, 'init = function() error("x") end,'), 'while true do end'];
+  const { moon, file, byId } = await withStrategy(t, tracking(1), {
+    reload: { watch: false }, logLevel: 'off', maxSessions: 1000, health: { ejectAfter: 0 }, retryBudget: { ratio: 1, min: 1000 },
+  });
+  byId.a.always(act.status(500));
+  const versions = [
+    [tracking(1), 200], [tracking(2), 200], ['return {', 422], [always(3, 'init = function() error("x") end,'), 422],
+    ['while true do end', 422],
+  ];
   const agent = new http.Agent({ keepAlive: true, maxSockets: 200 });
   t.after(() => agent.destroy());
   const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hello' }] });
   const post = () => new Promise((resolve) => {
-    const began = process.hrtime.bigint();
     const req = http.request({ agent, port: moon.port, host: '127.0.0.1', path: CHAT, method: 'POST',
       headers: { 'Content-Type': 'application/json', 'Content-Length': body.length } }, (res) => {
       res.resume();
-      res.on('end', () => resolve({ status: res.statusCode, ms: Number(process.hrtime.bigint() - began) / 1e6 }));
+      res.on('end', () => resolve(`${res.statusCode} by ${res.headers['x-provider-address']}`));
     });
-    req.on('error', (e) => resolve({ status: e.code, ms: 0 }));
+    req.on('error', (e) => resolve(e.code));
     req.end(body);
   });
   const until = Date.now() + seconds * 1000;
-  const bad = [];
-  let sent = 0;
-  const before = moon.residentBytes();
+  const answers = {};
   let reloads = 0;
   let isBroken = false;
-  const isOver = () => isBroken || (Date.now() >= until && reloads >= 2 * versions.length);
+  let warm;
+  const isOver = () => isBroken || (Date.now() >= until && reloads >= 4 * versions.length);
   const clients = Array.from({ length: 200 / SLOW }, async () => {
     while (!isOver()) {
-      const r = await post();
-      sent++;
-      if (r.status !== 200) bad.push(r.status);
+      const answer = await post();
+      answers[answer] = (answers[answer] ?? 0) + 1;
     }
   });
   const operator = (async () => {
     while (!isOver()) {
-      const v = versions[reloads % versions.length];
-      writeFileSync(file, v);
+      const [text, verdict] = versions[reloads % versions.length];
+      writeFileSync(file, text);
       const r = await reload(moon);
-      assert.equal(r.status, v === versions[0] || v === versions[1] ? 200 : 422, r.text());
+      assert.equal(r.status, verdict, r.text());
       reloads++;
+      if (reloads === 2 * versions.length) warm = moon.residentBytes();
       await sleep(5);
     }
   })();
   operator.catch(() => (isBroken = true));
   await Promise.all([...clients, operator]);
-  assert.deepEqual(bad, []);
-  t.diagnostic(`${sent} chats, ${reloads} reloads, resident ${(before / 2 ** 20).toFixed(0)} → ${(moon.residentBytes() / 2 ** 20).toFixed(0)} MiB`);
+  const grown = (moon.residentBytes() - warm) / 2 ** 20;
+  t.diagnostic(`${answers['200 by b']} chats, ${reloads} reloads, grown by ${grown.toFixed(1)} MiB`);
+  assert.deepEqual(Object.keys(answers), ['200 by b']);
+  const report = await chat(moon, {}, { 'X-Session-Id': 'report' });
+  const [, seen, mixed] = /(\d+) seen, (\d+) mixed/.exec(report.text());
+  assert.deepEqual({ seen: Number(seen), mixed: Number(mixed) }, { seen: answers['200 by b'], mixed: 0 });
+  if (!IS_SANITIZED) assert.ok(grown < 24, `memory has grown by ${grown.toFixed(1)} MiB`);
 });
