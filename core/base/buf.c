@@ -82,13 +82,9 @@ int buf_appendf(struct buf *b, const char *fmt, ...) {
   return err;
 }
 
-void buf_put(struct buf *b, const void *bytes, size_t len) {
-  int err = buf_append(b, bytes, len);
+void buf_must_reserve_(struct buf *b, size_t extra) {
+  int err = buf_reserve(b, extra);
   REQUIRE(err == 0);
-}
-
-void buf_put_span(struct buf *b, struct span s) {
-  buf_put(b, s.ptr, s.len);
 }
 
 void buf_putf(struct buf *b, const char *fmt, ...) {

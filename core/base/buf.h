@@ -42,9 +42,16 @@ int buf_append_va(struct buf *b, const char *fmt, va_list args) PRINTF_LIKE(2, 0
  * For texts that the program itself bounds (heads, admin answers): as the above, but a buffer that is too
  * small is our own bug and ends the process.
  */
-void buf_put(struct buf *b, const void *bytes, size_t len);
-void buf_put_span(struct buf *b, struct span s);
 void buf_putf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void buf_must_reserve_(struct buf *b, size_t extra);
+static inline void buf_put(struct buf *b, const void *bytes, size_t len) {
+  if (UNLIKELY(len > b->cap - b->len)) buf_must_reserve_(b, len);
+  if (len) memcpy(b->data + b->len, bytes, len);
+  b->len += len;
+}
+static inline void buf_put_span(struct buf *b, struct span s) {
+  buf_put(b, s.ptr, s.len);
+}
 static inline void buf_put_str(struct buf *b, const char *s) {
   buf_put(b, s, strlen(s));
 }

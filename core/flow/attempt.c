@@ -105,11 +105,11 @@ static bool is_ours(struct span name) {
 
 static bool keep_fields(struct attempt *a, const struct http_response *head) {
   size_t len = 0;
-  bool keep[HTTP_FIELDS_MAX];
+  bool keep[HTTP_FIELDS_MAX], has_connection = http_find(head->fields, head->n_fields, HTTP_FIELD_CONNECTION);
   for (unsigned i = 0; i < head->n_fields; i++) {
     const struct http_field *f = &head->fields[i];
     keep[i] = is_relayed(f->id) && !is_ours(f->name) &&
-              !http_is_named_by_connection(head->fields, head->n_fields, f->name);
+              !(has_connection && http_is_named_by_connection(head->fields, head->n_fields, f->name));
     if (keep[i]) len += f->name.len + f->value.len + 4;
   }
   char *p = arena_alloc(a->arena, len + 1);

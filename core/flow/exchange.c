@@ -48,11 +48,13 @@ static char *put(char *at, struct span s) {
 static bool keep_fields(struct exchange *x, const struct http_request *req) {
   struct span id_name = SPAN("X-Request-Id: "), line_end = SPAN("\r\n");
   struct span type = x->has_content_type ? SPAN_NONE : SPAN("Content-Type: application/json\r\n");
+  bool has_connection = http_find(req->fields, req->n_fields, HTTP_FIELD_CONNECTION) != NULL;
   size_t len = 0, own = id_name.len + x->reply.request_id.len + line_end.len + type.len;
   bool keep[HTTP_FIELDS_MAX];
   for (unsigned i = 0; i < req->n_fields; i++) {
-    keep[i] = is_forwarded(&x->plan->settings, &req->fields[i]) &&
-              !http_is_named_by_connection(req->fields, req->n_fields, req->fields[i].name);
+    keep[i] =
+        is_forwarded(&x->plan->settings, &req->fields[i]) &&
+        !(has_connection && http_is_named_by_connection(req->fields, req->n_fields, req->fields[i].name));
     if (keep[i]) len += req->fields[i].name.len + req->fields[i].value.len + 4;
   }
   char *p = arena_alloc(&x->arena, len + own);
@@ -86,13 +88,25 @@ static bool is_sane_request_id(struct span s) {
   return true;
 }
 
+/* Eight digits at once: a nibble in each byte, then its letter. */
+static void put_hex8(char *out, uint32_t n) {
+  const uint64_t ones = 0x0101010101010101u;
+  uint64_t x = n;
+  x = (x | x << 16) & 0x0000ffff0000ffffu;
+  x = (x | x << 8) & 0x00ff00ff00ff00ffu;
+  x = (x | x << 4) & (ones * 15);
+  x += ones * '0' + ((x + ones * 6) >> 4 & ones) * ('a' - '0' - 10);
+  memcpy(out, &x, 8);
+}
+
 static struct span request_id(struct exchange *x, const struct http_request *req) {
   const struct http_field *f = req ? http_find(req->fields, req->n_fields, HTTP_FIELD_X_REQUEST_ID) : NULL;
   if (f && is_sane_request_id(f->value)) return arena_copy(&x->arena, f->value);
   char text[] = "req_000000000000000000000000";
-  uint64_t random[2] = {rng_u64(&x->flow->rng), rng_u64(&x->flow->rng)};
-  for (unsigned i = 0; i < 24; i++)
-    text[4 + i] = "0123456789abcdef"[random[i / 16] >> (i % 16 * 4) & 15];
+  uint64_t random = rng_u64(&x->flow->rng);
+  put_hex8(text + 4, (uint32_t)random);
+  put_hex8(text + 12, (uint32_t)(random >> 32));
+  put_hex8(text + 20, (uint32_t)rng_u64(&x->flow->rng));
   return arena_copy(&x->arena, span_make(text, sizeof text - 1));
 }
 

@@ -263,7 +263,8 @@ static void on_deadline(struct wheel_timer *t) {
 static bool take_head(struct conn *c, const char *data, size_t len, size_t *used) {
   struct conn_server *s = c->server;
   size_t head_len = 0;
-  const struct http_fault *fault = http_request_find_end(&c->scan, &head_len, data, len);
+  struct http_request *req = &s->scratch;
+  const struct http_fault *fault = http_request_read(req, &c->scan, &head_len, data, len);
   if (!fault && head_len == 0) {
     if (c->state == CONN_IDLE) {
       c->state = CONN_HEAD;
@@ -271,8 +272,6 @@ static bool take_head(struct conn *c, const char *data, size_t len, size_t *used
     }
     return false;
   }
-  struct http_request *req = &s->scratch;
-  if (!fault) fault = http_request_parse(req, data, head_len);
   if (fault) {
     c->minor = 1;
     c->is_head_request = false;

@@ -213,6 +213,30 @@ static const struct http_fault *check_framing(struct http_request *out, struct h
   return fault;
 }
 
+static void take_line(struct http_request *out, const struct request_line *line) {
+  out->method = line->method;
+  out->method_text = line->method_text;
+  out->target = line->target;
+  out->path = line->path;
+  out->query = line->query;
+  out->minor = line->minor;
+}
+
+/* What the fields mean, and what llhttp says of it. `lines` has the empty one at its end. */
+static const struct http_fault *check_fields(struct http_request *out, const struct request_line *line,
+                                             const struct http_split *split, struct span start,
+                                             struct span lines) {
+  const struct http_fault *fault;
+  out->n_fields = split->n;
+  struct http_reading reading = {
+      .method = line->method_text, .minor = line->minor, .n_fields = split->n, .is_plain = split->is_plain};
+  if ((fault = check_framing(out, &reading))) return fault;
+  if ((fault = check_host(out, line->authority))) return fault;
+  if ((fault = check_expect(out))) return fault;
+  out->keep_alive = http_is_persistent(out->minor, out->fields, out->n_fields);
+  return http_read_twice(&reading, start, lines);
+}
+
 const struct http_fault *http_request_parse(struct http_request *out, const char *head, size_t head_len) {
   const struct http_fault *fault;
   if (head_len > HTTP_HEAD_MAX) return &HEAD_LONG;
@@ -226,20 +250,36 @@ const struct http_fault *http_request_parse(struct http_request *out, const char
   struct request_line line;
   fault = parse_request_line(&line, span_make(head, (size_t)(cr - head)));
   if (fault) return fault;
-  out->method = line.method;
-  out->method_text = line.method_text;
-  out->target = line.target;
-  out->path = line.path;
-  out->query = line.query;
-  out->minor = line.minor;
-
-  fault = http_split_fields(out->fields, &out->n_fields, span_make(cr + 2, (size_t)(end - cr - 4)));
+  take_line(out, &line);
+  struct http_split split;
+  fault = http_split_fields(&split, out->fields, span_make(cr + 2, (size_t)(end - cr - 4)));
   if (fault) return fault;
-  struct http_reading reading = {.method = line.method_text, .minor = line.minor, .n_fields = out->n_fields};
-  if ((fault = check_framing(out, &reading))) return fault;
-  if ((fault = check_host(out, line.authority))) return fault;
-  if ((fault = check_expect(out))) return fault;
-  out->keep_alive = http_is_persistent(out->minor, out->fields, out->n_fields);
-  return http_read_again(&reading, span_make(head, (size_t)(cr + 2 - head)),
-                         span_make(cr + 2, (size_t)(end - cr - 2)));
+  return check_fields(out, &line, &split, span_make(head, (size_t)(cr + 2 - head)),
+                      span_make(cr + 2, (size_t)(end - cr - 2)));
+}
+
+/* 0: it is incomplete, or something is wrong or unusual. */
+static size_t read_at_once(struct http_request *out, const char *data, size_t len) {
+  if (len > HTTP_HEAD_MAX) len = HTTP_HEAD_MAX;
+  const char *end = data + len, *cr = len ? memchr(data, '\r', len) : NULL;
+  if (!cr || cr == data || end - cr < 4 || cr[1] != '\n') return 0;
+  struct request_line line;
+  if (parse_request_line(&line, span_make(data, (size_t)(cr - data)))) return 0;
+  take_line(out, &line);
+  const char *lines = cr + 2;
+  struct http_split split;
+  size_t used = http_split_head(&split, out->fields, span_make(lines, (size_t)(end - lines)));
+  if (!used) return 0;
+  if (check_fields(out, &line, &split, span_make(data, (size_t)(lines - data)), span_make(lines, used)))
+    return 0;
+  return (size_t)(lines - data) + used;
+}
+
+const struct http_fault *http_request_read(struct http_request *out, struct http_head_scan *scan,
+                                           size_t *head_len, const char *data, size_t len) {
+  *head_len = scan->checked ? 0 : read_at_once(out, data, len);
+  if (*head_len) return NULL;
+  const struct http_fault *fault = http_request_find_end(scan, head_len, data, len);
+  if (fault || *head_len == 0) return fault;
+  return http_request_parse(out, data, *head_len);
 }

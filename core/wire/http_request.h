@@ -1,7 +1,8 @@
 /*
- * http_request: from the bytes of one request head to a checked struct. Two readers see every head: ours, which
- * is stricter, then llhttp (strict); where they disagree about method, version, number of fields or length, the
- * head is refused. A head is parsed only when it is complete and contiguous, so nothing is copied: all spans point
+ * http_request: from the bytes of one request head to a checked struct. Two readers see every head that could be taken
+ * in two ways: ours, which is stricter, then llhttp (strict); where they disagree about method, version, number of
+ * fields or length, the head is refused. Most heads are too plain for that (http_read_twice in http.h says which), and
+ * the fuzz targets hold llhttp against those, too. A head is parsed only when it is complete and contiguous, so nothing is copied: all spans point
  * into the caller's bytes.
  *
  * Thread: any; no state but the caller's.
@@ -76,6 +77,13 @@ const struct http_fault *http_request_find_end(struct http_head_scan *scan, size
 /* Parses and checks a complete head. NULL when it is fine. Spans live as long as the bytes. */
 const struct http_fault *http_request_parse(struct http_request *out, const char *head,
                                             size_t head_len) MUST_CHECK;
+
+/*
+ * Both at once: NULL and *head_len = 0 when more is needed, else as http_request_parse(). A head that came in one
+ * piece and has nothing wrong is passed over once; everything else takes the way of the two functions above.
+ */
+const struct http_fault *http_request_read(struct http_request *out, struct http_head_scan *scan,
+                                           size_t *head_len, const char *data, size_t len) MUST_CHECK;
 
 /* Faults that other layers raise while a request arrives. */
 extern const struct http_fault HTTP_FAULT_HEAD_TIMEOUT;   /* 408 */

@@ -72,10 +72,13 @@ const char *http_response_parse(struct http_response *out, const char *head, siz
   out->minor = line.minor;
   out->is_http2 = line.is_http2;
 
+  struct http_split split;
   const struct http_fault *fault =
-      http_split_fields(out->fields, &out->n_fields, span_make(cr + 2, (size_t)(end - cr - 4)));
+      http_split_fields(&split, out->fields, span_make(cr + 2, (size_t)(end - cr - 4)));
+  out->n_fields = split.n;
   if (fault) return fault->message;
-  struct http_reading reading = {.status = line.status, .minor = line.minor, .n_fields = out->n_fields};
+  struct http_reading reading = {
+      .status = line.status, .minor = line.minor, .n_fields = split.n, .is_plain = split.is_plain};
   const char *message = check_framing(out, &reading);
   if (message) return message;
   out->keep_alive = line.is_http2 || (out->framing != HTTP_UNTIL_CLOSE &&
@@ -88,7 +91,7 @@ const char *http_response_parse(struct http_response *out, const char *head, siz
     memcpy(stand_in + sizeof "HTTP/1.1", head + sizeof "HTTP/2", 3);
     start = span_make(stand_in, sizeof stand_in - 1);
   }
-  fault = http_read_again(&reading, start, span_make(cr + 2, (size_t)(end - cr - 2)));
+  fault = http_read_twice(&reading, start, span_make(cr + 2, (size_t)(end - cr - 2)));
   return fault ? fault->message : NULL;
 }
 
@@ -105,11 +108,19 @@ void http_put_status(struct buf *out, int status) {
   buf_put(out, "\r\n", 2);
 }
 
-void http_put_field(struct buf *out, const char *name, struct span value) {
-  buf_put_str(out, name);
-  buf_put(out, ": ", 2);
-  buf_put_span(out, value);
-  buf_put(out, "\r\n", 2);
+void http_put_line(struct buf *out, struct span name, struct span value) {
+  size_t len = name.len + value.len + 4;
+  if (UNLIKELY(len > out->cap - out->len)) buf_must_reserve_(out, len);
+  char *at = out->data + out->len;
+  memcpy(at, name.ptr, name.len);
+  at += name.len;
+  *at++ = ':';
+  *at++ = ' ';
+  if (value.len) memcpy(at, value.ptr, value.len);
+  at += value.len;
+  *at++ = '\r';
+  *at = '\n';
+  out->len += len;
 }
 
 void http_put_field_u64(struct buf *out, const char *name, uint64_t value) {

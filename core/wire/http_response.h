@@ -37,7 +37,10 @@ const char *http_response_parse(struct http_response *out, const char *head, siz
 /* "HTTP/1.1 200 OK\r\n". */
 void http_put_status(struct buf *out, int status);
 /* "Name: value\r\n"; the caller guarantees that both are clean (see http_is_token, http_is_field_value). */
-void http_put_field(struct buf *out, const char *name, struct span value);
+void http_put_line(struct buf *out, struct span name, struct span value);
+static inline void http_put_field(struct buf *out, const char *name, struct span value) {
+  http_put_line(out, span_str(name), value); /* most names are literals: their length costs nothing */
+}
 void http_put_field_u64(struct buf *out, const char *name, uint64_t value);
 
 /* How an error looks to a client. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #if defined(__SSE2__) && !defined(WIRE_WITHOUT_SSE2)
-#  include <emmintrin.h>
+#  include <immintrin.h>
 #  define JSON_SSE2 1
 #else
 #  define JSON_SSE2 0
@@ -48,13 +48,53 @@ static inline unsigned not_plain16(const char *at) {
   __m128i low = _mm_cmplt_epi8(bytes, _mm_set1_epi8(' '));
   return (unsigned)_mm_movemask_epi8(_mm_or_si128(low, _mm_or_si128(quote, backslash)));
 }
+
+/* Most bytes of a body are those of a few long strings. Steps of 64 plain bytes; up to 63 more may follow. */
+static const char *plain_blocks(const char *at, const char *end) {
+  const __m128i quotes = _mm_set1_epi8('"'), backslashes = _mm_set1_epi8('\\'), blanks = _mm_set1_epi8(' ');
+  for (; end - at >= 64; at += 64) {
+    __m128i found = _mm_setzero_si128();
+#  pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + 16 * i));
+      __m128i either = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes));
+      found = _mm_or_si128(found, _mm_or_si128(either, _mm_cmplt_epi8(bytes, blanks)));
+    }
+    if (_mm_movemask_epi8(found)) break;
+  }
+  return at;
+}
+
+/* The same in steps of 128, where the processor can. */
+__attribute__((target("avx2"))) static const char *plain_blocks_avx2(const char *at, const char *end) {
+  const __m256i quotes = _mm256_set1_epi8('"'), backslashes = _mm256_set1_epi8('\\');
+  const __m256i blanks = _mm256_set1_epi8(' ');
+  for (; end - at >= 128; at += 128) {
+    __m256i found = _mm256_setzero_si256();
+#  pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)(at + 32 * i));
+      __m256i either =
+          _mm256_or_si256(_mm256_cmpeq_epi8(bytes, quotes), _mm256_cmpeq_epi8(bytes, backslashes));
+      found = _mm256_or_si256(found, _mm256_or_si256(either, _mm256_cmpgt_epi8(blanks, bytes)));
+    }
+    if (_mm256_movemask_epi8(found)) break;
+  }
+  return at;
+}
+
+__attribute__((noinline)) static const char *pass_plain_blocks(const char *at, const char *end) {
+  return __builtin_cpu_supports("avx2") ? plain_blocks_avx2(at, end) : plain_blocks(at, end);
+}
 #endif
 
 /* The first byte that is a quote, a backslash, a control character or not ASCII; `end` when there is none. */
 static inline const char *plain_end(const char *at, const char *end) {
 #if JSON_SSE2
   unsigned mask;
-  for (; end - at >= 32; at += 32) {
+  for (unsigned i = 0; end - at >= 32; i++, at += 32) {
+    if (i == 2 && end - at >= 256) at = pass_plain_blocks(at, end);
+    if (end - at < 32) break;
     if ((mask = not_plain16(at))) return at + __builtin_ctz(mask);
     if ((mask = not_plain16(at + 16))) return at + 16 + __builtin_ctz(mask);
   }

@@ -36,6 +36,20 @@ static void check_request(const struct http_request *r, const char *head, size_t
   REQUIRE(r->framing == HTTP_LENGTH || r->content_length == 0);
 }
 
+/* Also where the program does not ask it: what is accepted is read in the same way by llhttp. */
+static void check_against_llhttp(const struct http_request *r, const char *head, size_t len) {
+  const char *lines =
+      (const char *)memchr(r->method_text.ptr, '\n', (size_t)(head + len - r->method_text.ptr)) + 1;
+  struct http_reading reading = {.method = r->method_text,
+                                 .minor = r->minor,
+                                 .n_fields = r->n_fields,
+                                 .has_length = r->framing == HTTP_LENGTH,
+                                 .is_chunked = r->framing == HTTP_CHUNKED,
+                                 .length = r->content_length};
+  struct span start = span_make(r->method_text.ptr, (size_t)(lines - r->method_text.ptr));
+  REQUIRE(!http_read_again(&reading, start, span_make(lines, (size_t)(head + len - lines))));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < 1) return 0;
   size_t step = (size_t)data[0] + 1, len = size - 1, head_len, split_len = 0;
@@ -54,6 +68,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static struct http_request request;
   if (!fault && head_len && !http_request_parse(&request, bytes, head_len))
     check_request(&request, bytes, head_len);
+  /* In one go it is the same verdict. */
+  static struct http_request at_once;
+  struct http_head_scan fresh = {0};
+  size_t read_len = 0;
+  const struct http_fault *read_fault = http_request_read(&at_once, &fresh, &read_len, bytes, len);
+  bool is_read = !read_fault && read_len;
+  if (!fault && head_len) fault = http_request_parse(&request, bytes, head_len);
+  REQUIRE(read_fault == fault && (fault || read_len == head_len));
+  if (is_read) {
+    check_request(&at_once, bytes, read_len);
+    check_against_llhttp(&at_once, bytes, read_len);
+  }
+  fault = http_request_find_end(&(struct http_head_scan){0}, &head_len, bytes, len);
   /* Given anything at all, what parses must be a complete head. */
   if (!http_request_parse(&request, bytes, len)) {
     check_request(&request, bytes, len);

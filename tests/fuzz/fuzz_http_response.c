@@ -22,6 +22,23 @@ static void check_response(const struct http_response *r, const char *head, size
   REQUIRE(r->framing == HTTP_LENGTH || r->content_length == 0);
 }
 
+/* Also where the program does not ask it: what is accepted is read in the same way by llhttp. */
+static void check_against_llhttp(const struct http_response *r, const char *head, size_t len) {
+  const char *lines = (const char *)memchr(head, '\n', len) + 1;
+  unsigned has_length = 0;
+  for (unsigned i = 0; i < r->n_fields; i++)
+    has_length += r->fields[i].id == HTTP_FIELD_CONTENT_LENGTH;
+  struct http_reading reading = {.status = r->status,
+                                 .minor = r->minor,
+                                 .n_fields = r->n_fields,
+                                 .has_length = has_length,
+                                 .is_chunked = r->framing == HTTP_CHUNKED,
+                                 .length = r->content_length};
+  if (r->framing != HTTP_LENGTH && !reading.is_chunked) return;
+  REQUIRE(!http_read_again(&reading, span_make(head, (size_t)(lines - head)),
+                           span_make(lines, (size_t)(head + len - lines))));
+}
+
 /* The same fields under a status line of ours must mean the same. */
 static void check_round_trip(const struct http_response *r) {
   static struct http_response again;
@@ -53,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   memcpy(bytes, data + 1, len);
   if (!http_response_parse(&response, bytes, len, from_curl)) {
     check_response(&response, bytes, len);
+    if (!response.is_http2) check_against_llhttp(&response, bytes, len);
     check_round_trip(&response);
   }
   uint64_t ms;
