@@ -3,13 +3,14 @@
 #include "eth/hex.h"
 
 #include <secp256k1.h>
+#include <secp256k1_preallocated.h>
 #include <secp256k1_recovery.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 struct key {
   uint8_t secret[32];
-  secp256k1_context *context;
+  secp256k1_context *context; /* in the same pages, behind this struct */
   struct address address;
   uint8_t public_bytes[65];
   size_t mapped_bytes;
@@ -28,9 +29,14 @@ static __attribute__((noinline, no_sanitize("address"))) void burn_stack(void) {
   wipe(burnt, sizeof burnt);
 }
 
+static size_t context_offset(void) {
+  return (sizeof(struct key) + 63) & ~(size_t)63;
+}
+
 static struct key *map_pages(void) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
-  size_t bytes = (sizeof(struct key) + page - 1) / page * page;
+  size_t bytes = context_offset() + secp256k1_context_preallocated_size(SECP256K1_CONTEXT_NONE);
+  bytes = (bytes + page - 1) / page * page;
   void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return NULL;
   struct key *k = at;
@@ -43,9 +49,9 @@ static struct key *map_pages(void) {
 }
 
 /* The blinding is drawn anew for each key; the context has no other state. */
-static secp256k1_context *new_context(void) {
+static secp256k1_context *new_context(void *memory) {
   uint8_t seed[32];
-  secp256k1_context *context = secp256k1_context_create(SECP256K1_CONTEXT_NONE);
+  secp256k1_context *context = secp256k1_context_preallocated_create(memory, SECP256K1_CONTEXT_NONE);
   rand_os(seed, sizeof seed);
   int is_blinded = secp256k1_context_randomize(context, seed);
   wipe(seed, sizeof seed);
@@ -70,7 +76,7 @@ int key_new(struct key **out, struct span hex) {
   if (!k) return ERR_STATE;
   int err = hex_read(k->secret, sizeof k->secret, digits) ? 0 : ERR_SYNTAX;
   if (!err) {
-    k->context = new_context();
+    k->context = new_context((char *)k + context_offset());
     err = fill(k) ? 0 : ERR_RANGE;
     burn_stack();
   }
@@ -84,7 +90,7 @@ int key_new(struct key **out, struct span hex) {
 
 void key_free(struct key *k) {
   if (!k) return;
-  if (k->context) secp256k1_context_destroy(k->context);
+  if (k->context) secp256k1_context_preallocated_destroy(k->context);
   size_t bytes = k->mapped_bytes;
   wipe(k, bytes);
   (void)munmap(k, bytes);
