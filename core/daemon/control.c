@@ -189,7 +189,10 @@ static void serve(struct control *c) {
     cannot_start(c, i, err);
     return;
   }
-  reload_follow_plan(c);
+  char err[SCRIPT_ERROR_MAX];
+  struct generation *own = reload_new_generation(c, c->n_workers, NULL, err);
+  if (!own) log_warn("the strategy's health callback is not asked: %s", err);
+  reload_follow_plan(c, own);
   greet(c);
 }
 
@@ -322,6 +325,7 @@ static void release(struct control *c) {
   loop_timer_stop(&c->loop, &c->sweep_timer);
   loop_timer_stop(&c->loop, &c->window_timer);
   upstream_free(c->upstream);
+  if (c->job) builder_join(&c->job->builder);
   loop_close(&c->loop); /* frees the generations that workers returned */
   if (c->generation) generation_free(c->generation);
   free(c->windows);

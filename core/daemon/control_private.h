@@ -5,6 +5,7 @@
 #ifndef MOONGATE_DAEMON_CONTROL_PRIVATE_H
 #define MOONGATE_DAEMON_CONTROL_PRIVATE_H
 
+#include "daemon/builder.h"
 #include "daemon/control.h"
 #include "daemon/session_store.h"
 #include "daemon/watch.h"
@@ -18,6 +19,7 @@ struct reload_job {
   struct plan *strategy_of; /* counted; set: the strategy comes from there, the rest from the configuration */
   char **exports;           /* by worker; NULL entries: nothing was exported */
   unsigned n_left;          /* exports on their way */
+  struct builder builder;   /* runs last */
 };
 
 struct control {
@@ -61,8 +63,8 @@ void reload_take_plan(struct control *c, struct plan *plan);
 /* Makes a generation that reports its troubles to control. */
 struct generation *reload_new_generation(struct control *c, unsigned worker, const char *previous,
                                          char err[SCRIPT_ERROR_MAX]);
-/* Files to watch, health windows: what follows the serving plan on control. */
-void reload_follow_plan(struct control *c);
+/* Control's own generation (taken over; may be NULL), files to watch, health windows: what follows the serving plan. */
+void reload_follow_plan(struct control *c, struct generation *g);
 /* Asks for a reload; `ticket` may be NULL. Bursts without tickets are merged. */
 void reload_ask(struct control *c, struct reload_ticket *ticket);
 /* For shared.ask_reload and shared.return_generation. */

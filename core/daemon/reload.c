@@ -12,8 +12,6 @@
 #include "base/clock.h"
 #include "base/redact.h"
 #include "daemon/control_private.h"
-#include "script/abi.h"
-#include "script/canary.h"
 
 #include <math.h>
 #include <nettle/sha2.h>
@@ -31,34 +29,10 @@ static void begin_next(struct control *c);
 
 /* ---- plans ---- */
 
-static bool try_strategy(struct settings_report *report, struct plan *plan, const char *previous) {
-  struct buf findings;
-  buf_init(&findings, CANARY_REPORT_MAX);
-  unsigned n = 0;
-  if (plan->settings.reload_canary) {
-    n = canary_run(plan, previous, &findings);
-  } else {
-    char err[SCRIPT_ERROR_MAX];
-    abi_begin_trial();
-    struct generation *g = generation_new(plan, 0, previous, err);
-    abi_end_trial();
-    if (g)
-      generation_free(g);
-    else
-      buf_putf(&findings, "%s\n", err);
-    n = g ? 0 : 1;
-  }
-  report->n_problems += n;
-  (void)redact_apply(&findings);
-  int err = buf_append_span(&report->problems, buf_span(&findings));
-  buf_release(&findings);
-  return n == 0 && err == 0;
-}
-
 struct plan *reload_load_plan(struct settings_report *report, const struct options *o, struct span text,
                               struct registry *registry) {
   struct plan *plan = settings_load(report, o->config, text, &o->overrides, registry);
-  if (plan && !try_strategy(report, plan, NULL)) plan_unref(&plan);
+  if (plan && !builder_try(report, plan, NULL)) plan_unref(&plan);
   return plan;
 }
 
@@ -247,58 +221,60 @@ static void refuse(struct control *c, struct settings_report *report) {
   end_job(c);
 }
 
-/* A generation for each worker, all or none. */
-static struct generation **build_all(struct control *c, struct settings_report *report) {
-  struct generation **all = x_calloc(c->n_workers, sizeof(struct generation *));
-  char err[SCRIPT_ERROR_MAX];
+/* The loaded plan takes over. */
+static void take_over(struct control *c, struct generation **all) {
+  struct reload_job *job = c->job;
+  warn_of_fixed(&c->plan->settings, &job->plan->settings);
+  bool is_return = job->strategy_of != NULL;
+  reload_take_plan(c, job->plan);
+  job->plan = NULL;
+  if (!is_return) note_benched(c, "");
   for (unsigned i = 0; i < c->n_workers; i++) {
-    const char *previous = c->job->exports ? c->job->exports[i] : NULL;
-    all[i] = generation_new(c->job->plan, i, previous, err);
-    if (all[i]) {
-      generation_on_trouble(all[i], on_trouble, c);
-      continue;
-    }
-    report->n_problems++;
-    buf_putf(&report->problems, "%s\n", err);
-    while (i)
-      generation_free(all[--i]);
-    free(all);
-    return NULL;
+    generation_on_trouble(all[i], on_trouble, c);
+    worker_adopt(&c->workers[i], all[i]);
   }
-  return all;
+  session_table_limit(c->shared.sessions, c->plan->settings.max_sessions,
+                      c->plan->settings.session_timeout_ms);
+  if (c->store) session_store_limit(c->store, c->plan->settings.session_timeout_ms);
+  control_follow_limits(c);
+  prober_adopt(&c->prober, c->plan);
+  generation_on_trouble(all[c->n_workers], on_trouble, c);
+  reload_follow_plan(c, all[c->n_workers]);
+  free(all);
+  log_info("generation %llu: strategy %s over %u providers", (unsigned long long)c->plan->generation,
+           c->plan->strategy_name, c->plan->n_entries);
+  answer(job->ticket, true, c->plan->generation, "");
+  end_job(c);
 }
 
-static void finish_job(struct control *c) {
-  struct reload_job *job = c->job;
-  struct settings_report report;
-  settings_report_init(&report);
-  job->plan->generation = c->last_generation + 1;
-  struct generation **all = NULL;
-  if (try_strategy(&report, job->plan, job->exports ? job->exports[0] : NULL)) all = build_all(c, &report);
-  if (!all) {
-    refuse(c, &report);
-  } else {
-    warn_of_fixed(&c->plan->settings, &job->plan->settings);
-    bool is_return = job->strategy_of != NULL;
-    reload_take_plan(c, job->plan);
-    job->plan = NULL;
-    if (!is_return) note_benched(c, "");
-    for (unsigned i = 0; i < c->n_workers; i++)
-      worker_adopt(&c->workers[i], all[i]);
-    free(all);
-    session_table_limit(c->shared.sessions, c->plan->settings.max_sessions,
-                        c->plan->settings.session_timeout_ms);
-    if (c->store) session_store_limit(c->store, c->plan->settings.session_timeout_ms);
-    control_follow_limits(c);
-    prober_adopt(&c->prober, c->plan);
-    reload_follow_plan(c);
-    log_info("generation %llu: strategy %s over %u providers", (unsigned long long)c->plan->generation,
-             c->plan->strategy_name, c->plan->n_entries);
-    answer(job->ticket, true, c->plan->generation, "");
+static void on_built(struct builder *b) {
+  struct control *c = b->context;
+  struct generation **all = b->all;
+  struct settings_report report = b->report;
+  for (unsigned i = 0; all && i <= c->n_workers; i++)
+    generation_bind(all[i]);
+  if (c->is_stopping) {
+    if (all) builder_drop(all, c->n_workers + 1);
     end_job(c);
+  } else if (all) {
+    take_over(c, all);
+  } else {
+    refuse(c, &report);
   }
   settings_report_release(&report);
   begin_next(c);
+}
+
+static void build(struct control *c) {
+  struct reload_job *job = c->job;
+  job->plan->generation = c->last_generation + 1;
+  job->builder = (struct builder){.loop = &c->loop,
+                                  .plan = job->plan,
+                                  .exports = job->exports,
+                                  .n_workers = c->n_workers,
+                                  .on_built = on_built,
+                                  .context = c};
+  builder_start(&job->builder);
 }
 
 static void on_exported(struct loop_message *m) {
@@ -308,7 +284,7 @@ static void on_exported(struct loop_message *m) {
   if (job) {
     size_t i = (size_t)(e->worker - c->workers);
     if (e->text.len) job->exports[i] = x_strndup(e->text.data, e->text.len);
-    if (--job->n_left == 0 && !c->is_stopping) finish_job(c);
+    if (--job->n_left == 0 && !c->is_stopping) build(c);
   }
   buf_release(&e->text);
   free(e);
@@ -334,7 +310,7 @@ static void load(struct control *c) {
       worker_ask_export(&c->workers[i], on_exported, c);
     return;
   }
-  finish_job(c);
+  build(c);
 }
 
 static void begin_next(struct control *c) {
@@ -377,7 +353,8 @@ void reload_ask_any_thread(struct shared *s, struct reload_ticket *t) {
 void reload_stop(struct control *c) {
   if (c->job) {
     answer(c->job->ticket, false, c->plan->generation, "the balancer is stopping");
-    end_job(c);
+    c->job->ticket = NULL;
+    if (!c->job->builder.is_running) end_job(c); /* else on_built does */
   }
   struct list *node;
   while ((node = list_pop_front(&c->waiting))) {
@@ -463,11 +440,9 @@ static void on_files_changed(struct watch *w) {
   reload_ask(w->context, NULL);
 }
 
-void reload_follow_plan(struct control *c) {
-  char err[SCRIPT_ERROR_MAX];
+void reload_follow_plan(struct control *c, struct generation *g) {
   if (c->generation) generation_free(c->generation);
-  c->generation = reload_new_generation(c, c->n_workers, NULL, err);
-  if (!c->generation) log_warn("the strategy's health callback is not asked: %s", err);
+  c->generation = g;
   free(c->windows);
   c->windows = x_calloc(c->plan->n_entries, sizeof *c->windows);
   for (unsigned i = 0; i < c->plan->n_entries; i++)

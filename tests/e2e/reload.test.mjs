@@ -124,6 +124,30 @@ test('a refused configuration leaves the providers as they were', async (t) => {
   assert.equal((await health(moon)).loadBalancer.healthyProviders, 1);
 });
 
+// A load that loops is given ten times callBudget; forty times that in a build with sanitizers.
+const endless = (seconds) => ({ callBudget: seconds * 100 / (IS_SANITIZED ? 40 : 1) });
+
+test('a stop in the midst of a reload ends cleanly, and who asked is answered', async (t) => {
+  const { moon, file } = await withStrategy(t, always(1), { reload: { watch: false }, ...endless(1) });
+  writeFileSync(file, 'while true do end');
+  const asked = reload(moon);
+  await sleep(100);
+  moon.signal('SIGTERM');
+  assertError(await asked, 422, { code: 'reload_failed' });
+  assert.deepEqual(await moon.exited, { code: 0, signal: null });
+});
+
+test('health checks go on while a reload is tried', async (t) => {
+  const { moon, file, providers } = await withStrategy(t, always(1), { reload: { watch: false }, ...endless(3), healthCheckInterval: 100 });
+  writeFileSync(file, 'while true do end');
+  let isOver = false;
+  const asked = reload(moon).finally(() => (isOver = true));
+  const before = providers[0].probes;
+  await eventually(() => providers[0].probes >= before + 3, 5000, 'three checks');
+  assert.equal(isOver, false, 'the reload is still being tried');
+  assert.equal((await asked).status, 422);
+});
+
 test('a running stream finishes on the generation that it began with', async (t) => {
   const { moon, file, providers } = await withStrategy(t, always(1), { reload: { watch: false } });
   let call;
