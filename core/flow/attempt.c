@@ -1,11 +1,17 @@
 #include "flow/attempt.h"
 #include "flow/reply.h"
 #include "base/clock.h"
+#include "model/refusal.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+#define RENEW_MS 10000 /* for a fresh session token, before the next provider is tried */
+
 static const struct upstream_events EVENTS;
+
+static void send_request(struct attempt *a, struct span path, struct span fields, const struct span *body,
+                         unsigned n_body);
 
 static double ms_since(uint64_t from_us) {
   return (double)(clock_mono_us() - from_us) / 1000;
@@ -21,8 +27,9 @@ static void log_health(const struct attempt *a, enum health_event event) {
              outcome_name(a->outcome.class), a->detail[0] ? ": " : "", a->detail);
     break;
   case HEALTH_COOLING:
-    log_info("provider %s pauses for %llu ms (%s)", p->id,
-             (unsigned long long)provider_free_in_ms(p, clock_mono_ms()), outcome_name(a->outcome.class));
+    log_write(a->outcome.reason ? LOG_WARN : LOG_INFO, "provider %s pauses for %llu ms (%s%s%s)", p->id,
+              (unsigned long long)provider_free_in_ms(p, clock_mono_ms()), outcome_name(a->outcome.class),
+              a->detail[0] ? ": " : "", a->detail);
     break;
   case HEALTH_CAME_UP: log_info("provider %s is back", p->id); break;
   default: break;
@@ -42,10 +49,13 @@ static void settle(struct attempt *a, enum outcome_class class) {
   struct upstream_call *call = a->call;
   a->call = NULL;
   if (call) upstream_cancel(call);
+  if (a->onchain) onchain_stop(a->onchain);
   enum health_event event =
       provider_settle(a->entry->provider, &a->outcome, &a->settings->health, clock_mono_ms());
   log_health(a, event);
-  if (event == HEALTH_EJECTED) a->flow->shared->ask_probe(a->flow->shared, a->entry->provider);
+  bool is_account = a->onchain && (class == OUTCOME_AUTH || class == OUTCOME_EXHAUSTED);
+  if (event == HEALTH_EJECTED || (event == HEALTH_COOLING && is_account))
+    a->flow->shared->ask_probe(a->flow->shared, a->entry->provider);
 }
 
 static void end(struct attempt *a, enum outcome_class class) {
@@ -230,8 +240,13 @@ static bool may_commit(const struct attempt *a) {
   }
 }
 
-static void on_held_bytes(struct attempt *a, const char *bytes, size_t len) {
+static void take_answer_bytes(struct attempt *a, const char *bytes, size_t len) {
   answer_feed(&a->answer, bytes, len);
+  if (a->onchain) onchain_feed(a->onchain, bytes, len);
+}
+
+static void on_held_bytes(struct attempt *a, const char *bytes, size_t len) {
+  take_answer_bytes(a, bytes, len);
   if (buf_append(&a->held, bytes, len)) {
     fail(a, OUTCOME_BAD_RESPONSE, "more bytes at once than a transport may deliver");
     return;
@@ -253,7 +268,7 @@ static void on_data(void *user, const char *bytes, size_t len) {
   switch (a->phase) {
   case ATTEMPT_HOLDING: on_held_bytes(a, bytes, len); break;
   case ATTEMPT_RELAYING:
-    answer_feed(&a->answer, bytes, len);
+    take_answer_bytes(a, bytes, len);
     a->events->on_bytes(a, span_make(bytes, len));
     break;
   case ATTEMPT_COLLECTING:
@@ -274,6 +289,49 @@ static enum outcome_class class_of_end(enum upstream_end how) {
   }
 }
 
+/* ---- refusals ---- */
+
+static void end_refused(struct attempt *a, enum outcome_class class, const char *reason) {
+  if (reason[0]) {
+    (void)snprintf(a->detail, sizeof a->detail, "%s", reason);
+    a->outcome.reason = a->detail;
+  } else {
+    (void)snprintf(a->detail, sizeof a->detail, "status %d", a->status);
+  }
+  end(a, class);
+}
+
+static void on_token(void *user, bool has_fresh) {
+  struct attempt *a = user;
+  struct onchain *o = a->onchain;
+  if (has_fresh)
+    send_request(a, o->path, o->fields, o->body, o->n_body);
+  else
+    end_refused(a, OUTCOME_AUTH, "it refuses our session token, and there is no other one");
+}
+
+static void on_no_token(struct wheel_timer *t) {
+  struct attempt *a = container_of(t, struct attempt, clock);
+  end_refused(a, OUTCOME_AUTH, "it refuses our session token, and a fresh one did not come in time");
+}
+
+static void judge_refusal(struct attempt *a) {
+  if (!a->onchain) {
+    end_refused(a, outcome_of_status(a->status, buf_span(&a->held)), "");
+    return;
+  }
+  struct refusal r;
+  char text[sizeof a->detail];
+  refusal_read(&r, a->status, buf_span(&a->held), a->is_model_ours);
+  refusal_text(text, sizeof text, &r);
+  if (r.kind == REFUSAL_TOKEN && !a->entry->api_key && onchain_ask_token(a->onchain, on_token, a)) {
+    a->phase = ATTEMPT_RENEWING;
+    loop_timer_start(a->flow->loop, &a->clock, on_no_token, RENEW_MS);
+    return;
+  }
+  end_refused(a, r.class, text);
+}
+
 static void on_done(void *user, enum upstream_end how, const char *detail) {
   struct attempt *a = user;
   a->call = NULL;
@@ -287,9 +345,7 @@ static void on_done(void *user, enum upstream_end how, const char *detail) {
     return;
   }
   if (a->phase == ATTEMPT_COLLECTING) {
-    enum outcome_class class = outcome_of_status(a->status, buf_span(&a->held));
-    (void)snprintf(a->detail, sizeof a->detail, "status %d", a->status);
-    end(a, class);
+    judge_refusal(a);
     return;
   }
   if (a->answer.form == ANSWER_SSE && a->wants_done_marker && !a->answer.is_done && !a->answer.has_finish) {
@@ -303,29 +359,84 @@ static const struct upstream_events EVENTS = {.on_head = on_head, .on_data = on_
 
 /* ---- the beginning ---- */
 
+#define AGENT "User-Agent: moongate/" MOONGATE_VERSION "\r\n"
+
+static size_t put(char *out, size_t at, const void *bytes, size_t len) {
+  memcpy(out + at, bytes, len);
+  return at + len;
+}
+
+static size_t put_credential(char *out, size_t at, const char *key, size_t len) {
+  static const char name[] = "Authorization: Bearer ";
+  at = put(out, at, name, sizeof name - 1);
+  at = put(out, at, key, len);
+  return put(out, at, "\r\n", 2);
+}
+
+#define CREDENTIAL_EXTRA 32 /* name and line end around a key */
+
 /* The provider's credentials, attached after the choice and for this attempt alone. */
 static struct span own_fields(struct attempt *a) {
   const char *key = a->entry->api_key;
-  static const char name[] = "Authorization: Bearer ";
-  static const char agent[] = "User-Agent: moongate/" MOONGATE_VERSION "\r\n";
   size_t key_len = key ? strlen(key) : 0;
-  size_t len = sizeof agent - 1 + (key ? sizeof name - 1 + key_len + 2 : 0);
-  char *p = arena_alloc(a->arena, len);
+  char *p = arena_alloc(a->arena, sizeof AGENT - 1 + key_len + CREDENTIAL_EXTRA);
   if (!p) return SPAN_NONE;
-  size_t at = 0;
-  memcpy(p, agent, sizeof agent - 1);
-  at += sizeof agent - 1;
-  if (key) {
-    memcpy(p + at, name, sizeof name - 1);
-    at += sizeof name - 1;
-    memcpy(p + at, key, key_len);
-    at += key_len;
-    memcpy(p + at, "\r\n", 2);
-  }
+  size_t len = put(p, 0, AGENT, sizeof AGENT - 1);
+  if (key) len = put_credential(p, len, key, key_len);
   return span_make(p, len);
 }
 
+/* The same with the session token as it is now. */
+static struct span token_fields(struct onchain *o) {
+  _Static_assert(sizeof o->own_fields >= sizeof AGENT + CREDENTIAL_EXTRA + PROVIDER_TOKEN_MAX, "too small");
+  char token[PROVIDER_TOKEN_MAX];
+  size_t token_len = onchain_token(o, token);
+  o->own_len = put(o->own_fields, 0, AGENT, sizeof AGENT - 1);
+  if (token_len) o->own_len = put_credential(o->own_fields, o->own_len, token, token_len);
+  wipe(token, sizeof token);
+  return span_make(o->own_fields, o->own_len);
+}
+
+static void send_request(struct attempt *a, struct span path, struct span fields, const struct span *body,
+                         unsigned n_body) {
+  bool has_token = a->onchain && !a->entry->api_key;
+  a->phase = ATTEMPT_WAITING;
+  a->status = 0;
+  a->began_us = clock_mono_us();
+  a->first_byte_us = 0;
+  buf_clear(&a->held);
+  if (a->onchain) onchain_begin(a->onchain);
+  struct upstream_request up = {
+      .is_post = true,
+      .base = span_str(a->entry->endpoint.text),
+      .path = path,
+      .fields = {fields, has_token ? token_fields(a->onchain) : own_fields(a)},
+      .n_body = n_body,
+      .connect_ms = a->settings->timeouts.connect,
+      .events = &EVENTS,
+      .user = a,
+  };
+  for (unsigned i = 0; i < n_body; i++)
+    up.body[i] = body[i];
+  loop_timer_start(a->flow->loop, &a->clock, on_clock, a->settings->timeouts.first_byte);
+  upstream_start(a->flow->upstream, &up, &a->call);
+}
+
+/* One for all attempts of an exchange, which come one after the other. */
+static struct onchain *make_onchain(struct attempt *a, const struct attempt_request *req,
+                                    struct onchain *before) {
+  struct onchain *o = before ? before : arena_alloc(a->arena, sizeof *o);
+  REQUIRE(o); /* small beside the arena's cap */
+  onchain_init(o, a->flow, a->entry->provider);
+  o->path = req->path;
+  o->fields = req->fields;
+  o->n_body = req->n_body;
+  memcpy(o->body, req->body, req->n_body * sizeof *req->body);
+  return o;
+}
+
 void attempt_start(struct attempt *a, const struct attempt_request *req) {
+  struct onchain *before = a->onchain;
   attempt_release(a);
   *a = (struct attempt){
       .flow = req->flow,
@@ -333,29 +444,16 @@ void attempt_start(struct attempt *a, const struct attempt_request *req) {
       .entry = &req->plan->entries[req->slot],
       .settings = &req->plan->settings,
       .slot = req->slot,
-      .phase = ATTEMPT_WAITING,
       .wants_done_marker = req->wants_done_marker,
-      .began_us = clock_mono_us(),
+      .is_model_ours = req->is_model_ours,
       .outcome = {.connect_ms = NAN, .ttft_ms = NAN, .total_ms = NAN, .tokens_in = -1, .tokens_out = -1},
       .arena = req->arena,
   };
   answer_init(&a->answer, ANSWER_OPAQUE);
   buf_init_in(&a->held, ATTEMPT_ERROR_MAX, &a->flow->loop->blocks);
   provider_begin(a->entry->provider);
-  struct upstream_request up = {
-      .is_post = true,
-      .base = span_str(a->entry->endpoint.text),
-      .path = req->path,
-      .fields = {req->fields, own_fields(a)},
-      .n_body = req->n_body,
-      .connect_ms = a->settings->timeouts.connect,
-      .events = &EVENTS,
-      .user = a,
-  };
-  for (unsigned i = 0; i < req->n_body; i++)
-    up.body[i] = req->body[i];
-  loop_timer_start(a->flow->loop, &a->clock, on_clock, a->settings->timeouts.first_byte);
-  upstream_start(a->flow->upstream, &up, &a->call);
+  if (a->entry->provider->kind == PROVIDER_ONCHAIN) a->onchain = make_onchain(a, req, before);
+  send_request(a, req->path, req->fields, req->body, req->n_body);
 }
 
 void attempt_release(struct attempt *a) {

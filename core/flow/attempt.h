@@ -7,7 +7,10 @@
  *
  *   WAITING ──head 2xx──► HOLDING ──first event / enough bytes──► RELAYING ──► settled
  *      │                     │ complete before that: on_end alone tells      │
- *      └──head, no 2xx──► COLLECTING (the error's body) ──────────────────────┘
+ *      │                                                                       │
+ *      ├──head, no 2xx──► COLLECTING (the error's body) ──────────────────────┘
+ *      │                     │ it refuses our session token, for the first time
+ *      └◄── a fresh one ── RENEWING
  *
  * Bytes are held back until the answer has shown that it is one: the first complete event of a stream, or the
  * whole of a short document. Until then nothing has reached the client and another provider may still be
@@ -16,7 +19,7 @@
 #ifndef MOONGATE_FLOW_ATTEMPT_H
 #define MOONGATE_FLOW_ATTEMPT_H
 
-#include "flow/flow.h"
+#include "flow/onchain.h"
 #include "wire/answer.h"
 
 #define ATTEMPT_HOLD_MAX  16384
@@ -33,7 +36,14 @@ struct attempt_events {
   void (*on_end)(struct attempt *a);
 };
 
-enum attempt_phase { ATTEMPT_NONE, ATTEMPT_WAITING, ATTEMPT_HOLDING, ATTEMPT_RELAYING, ATTEMPT_COLLECTING };
+enum attempt_phase {
+  ATTEMPT_NONE,
+  ATTEMPT_WAITING,
+  ATTEMPT_HOLDING,
+  ATTEMPT_RELAYING,
+  ATTEMPT_COLLECTING,
+  ATTEMPT_RENEWING
+};
 
 struct attempt {
   struct flow *flow;
@@ -43,8 +53,10 @@ struct attempt {
   unsigned slot;
   enum attempt_phase phase;
   struct upstream_call *call;
-  bool wants_done_marker; /* a chat stream without finish and without [DONE] is not complete */
+  struct onchain *onchain; /* NULL for direct endpoints */
+  bool wants_done_marker;  /* a chat stream without finish and without [DONE] is not complete */
   bool is_paused;
+  bool is_model_ours;
   bool is_ours; /* it failed for a want of ours (descriptors), which says nothing about the provider */
   uint64_t began_us, first_byte_us;
   struct wheel_timer clock; /* to the first byte, then between bytes */
@@ -71,6 +83,7 @@ struct attempt_request {
   const struct span *body;
   unsigned n_body;
   bool wants_done_marker;
+  bool is_model_ours; /* the body names the model that is configured or recorded for the provider */
   const struct attempt_events *events;
 };
 

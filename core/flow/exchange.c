@@ -352,6 +352,7 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .body = segments,
       .n_body = n,
       .wants_done_marker = x->route->is_chat && x->facts.is_stream,
+      .is_model_ours = is_read && e->model != NULL,
       .events = &EVENTS,
   };
   attempt_start(&x->attempt, &req);
@@ -548,6 +549,12 @@ static void file_session(struct exchange *x) {
   s.created_wall_ms = clock_wall_ms();
   s.tokens_in = a->answer.tokens_in;
   s.tokens_out = a->answer.tokens_out;
+  if (a->onchain) {
+    onchain_digests(a->onchain, s.request_sha256, s.response_sha256);
+    s.has_digests = true;
+    /* Brokers add include_usage to any stream that lacks it; a chat's stream has it from us. */
+    s.is_rewritable = x->facts.is_stream && !x->route->is_chat;
+  }
   session_put(x->flow->shared->sessions, &s, clock_mono_ms());
 }
 

@@ -27,6 +27,8 @@ struct reload_ticket {
   char error[2048]; /* when not ok: the problems, one a line */
 };
 
+struct token_ticket; /* flow/onchain.h */
+
 /* What the strategy's page and /health tell; written by control. */
 struct strategy_status {
   uint64_t generation;
@@ -46,6 +48,8 @@ struct shared {
   /* Posts to control; any thread. */
   void (*ask_reload)(struct shared *s, struct reload_ticket *t);
   void (*ask_probe)(struct shared *s, struct provider *p);
+  /* A provider on chain refused its session token; control answers with token_ticket_answer(). */
+  void (*ask_token)(struct shared *s, struct token_ticket *t);
   /* A generation that was replaced and has no exchange left: control frees it. */
   void (*return_generation)(struct shared *s, struct generation *g);
   uint64_t started_wall_ms;

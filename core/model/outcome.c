@@ -143,6 +143,10 @@ static enum outcome_class class_of_refusal(const struct error_text *e) {
   return is_account ? OUTCOME_EXHAUSTED : OUTCOME_CLIENT_ERROR;
 }
 
+struct span outcome_error_text(struct span body) {
+  return read_error(body).message;
+}
+
 enum outcome_class outcome_of_status(int status, struct span body) {
   if (status >= 200 && status < 300) return OUTCOME_OK;
   if (status < 400 || status > 599) return OUTCOME_BAD_RESPONSE;

@@ -45,6 +45,7 @@ struct outcome {
   double connect_ms, ttft_ms, total_ms; /* NaN when that point was not reached */
   int64_t tokens_in, tokens_out;        /* -1: unknown */
   bool committed;                       /* bytes of this attempt have reached the client */
+  const char *reason;                   /* more than the class says; borrowed; NULL: nothing */
 };
 
 const char *outcome_name(enum outcome_class c);
@@ -62,5 +63,11 @@ bool outcome_harms_health(enum outcome_class c);
  *   other 4xx CLIENT_ERROR · everything else, 1xx and 3xx included, BAD_RESPONSE
  */
 enum outcome_class outcome_of_status(int status, struct span body);
+
+/*
+ * The message of an error body: {"error":"message"}, {"error":{"message"}} or {"message"}, as it stands there (escapes
+ * undecoded, as far as the body goes); empty when there is none.
+ */
+struct span outcome_error_text(struct span body);
 
 #endif

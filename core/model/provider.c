@@ -180,7 +180,7 @@ static uint64_t ejection_ms(const struct health_rules *rules, unsigned before) {
   return ms < rules->eject_max_ms ? ms : rules->eject_max_ms;
 }
 
-static enum health_event settle_failure(struct provider *p, enum outcome_class class,
+static enum health_event settle_failure(struct provider *p, const struct outcome *o,
                                         const struct health_rules *rules, uint64_t now_ms) {
   enum health_event event = HEALTH_SAME;
   lock(p);
@@ -192,9 +192,9 @@ static enum health_event settle_failure(struct provider *p, enum outcome_class c
     STORE(&p->ejected_until_ms, now_ms + ms);
     STORE(&p->ejections_in_row, before + 1);
     (void)ADD(&p->counters.ejections, 1);
-    p->ejected_for = class;
+    p->ejected_for = o->class;
     set_reason_locked(p, "ejected for %llu ms after %u failed attempts in a row, the last: %s",
-                      (unsigned long long)ms, in_row, outcome_name(class));
+                      (unsigned long long)ms, in_row, o->reason ? o->reason : outcome_name(o->class));
     event = HEALTH_EJECTED;
   }
   unlock(p);
@@ -213,7 +213,10 @@ static enum health_event settle_pause(struct provider *p, const struct outcome *
   uint64_t had = LOAD(&p->cooldown_until_ms);
   if (had <= now_ms && ms) {
     (void)ADD(&p->counters.cooldowns, 1);
-    set_reason_locked(p, "paused for %u ms: %s (status %d)", ms, outcome_name(o->class), o->status);
+    if (o->reason)
+      set_reason_locked(p, "paused for %u ms: %s", ms, o->reason);
+    else
+      set_reason_locked(p, "paused for %u ms: %s (status %d)", ms, outcome_name(o->class), o->status);
     event = HEALTH_COOLING;
   }
   if (until > had) STORE(&p->cooldown_until_ms, until);
@@ -236,7 +239,7 @@ enum health_event provider_settle(struct provider *p, const struct outcome *o,
   bool harms = outcome_harms_health(o->class);
   average(&p->error_rate, harms ? 1 : 0);
   average(&p->throttle_rate, o->class == OUTCOME_RATE_LIMITED ? 1 : 0);
-  if (harms) return settle_failure(p, o->class, rules, now_ms);
+  if (harms) return settle_failure(p, o, rules, now_ms);
   switch (o->class) {
   case OUTCOME_OK:
     average_success(p, o, now_ms);

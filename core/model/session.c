@@ -43,7 +43,7 @@ struct record {
   int64_t tokens_in, tokens_out;
   uint8_t provider_len, model_len, res_key_len, id_len;
   uint8_t class;
-  bool has_digests, id_is_res_key;
+  bool has_digests, is_rewritable, id_is_res_key;
   char bytes[]; /* digests, provider, model, res_key, id (unless it is the res_key) */
 };
 
@@ -329,6 +329,7 @@ static void record_fill(struct record *r, const struct draft *d) {
   r->res_key_len = (uint8_t)d->res_key;
   r->id_len = (uint8_t)d->id;
   r->has_digests = s->has_digests;
+  r->is_rewritable = s->is_rewritable;
   r->id_is_res_key = d->same;
   char *at = r->bytes;
   if (s->has_digests) {
@@ -350,6 +351,7 @@ static const char *get_text(char *out, const char *from, size_t len) {
 static void record_copy(const struct record *r, struct session *out) {
   const char *at = r->bytes;
   out->has_digests = r->has_digests;
+  out->is_rewritable = r->is_rewritable;
   if (r->has_digests) {
     memcpy(out->request_sha256, at, 32);
     memcpy(out->response_sha256, at + 32, 32);

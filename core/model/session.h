@@ -23,6 +23,7 @@ struct session {
   char id[SESSION_KEY_MAX + 1];      /* completion id, or empty */
   unsigned char request_sha256[32], response_sha256[32];
   bool has_digests;
+  bool is_rewritable; /* the provider may have sent on another request than it got, and signed that */
   uint64_t created_wall_ms;
   int64_t tokens_in, tokens_out; /* -1: unknown */
 };

@@ -3,7 +3,7 @@
  * then records one after the other:
  *
  *   batch   "MGSB" · version 1 · 3 zero bytes · siphash of what follows (8)
- *   record  flags (1: digests) · lengths of provider, model, res_key, id (1 each) · created, last use, tokens in
+ *   record  flags (1: digests, 2: rewritable) · lengths of provider, model, res_key, id (1 each) · created, last use, tokens in
  *           and out (8 each) · digests (64, by flag) · the four texts
  *
  * Numbers are little-endian. A batch that was damaged is refused as a whole; one of another version as well.

@@ -41,7 +41,7 @@ struct upstream_events {
   void (*on_done)(void *user, enum upstream_end end, const char *detail);
 };
 
-/* All pointers are borrowed until the call has ended, but for `fields` (copied). */
+/* All pointers are borrowed until the call has ended. */
 struct upstream_request {
   bool is_post;     /* else GET */
   struct span base; /* "http://host:port/v1" */

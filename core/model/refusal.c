@@ -1,0 +1,129 @@
+#include "model/refusal.h"
+
+#include "base/base.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#define AMOUNT_MAX 40
+
+static const struct {
+  enum outcome_class class;
+  const char *text;
+} kinds[] = {
+    [REFUSAL_OTHER] = {OUTCOME_CLIENT_ERROR, ""},
+    [REFUSAL_TOKEN] = {OUTCOME_AUTH, "it refuses our session token, a fresh one too"},
+    [REFUSAL_TOKEN_ELSEWHERE] =
+        {OUTCOME_AUTH, "another provider answers at its url: its record in the contract, or the url "
+                       "in the configuration, is out of date"},
+    [REFUSAL_TOKEN_AHEAD] = {OUTCOME_AUTH,
+                             "it has not noticed yet that all session tokens were revoked; it looks at the "
+                             "contract again within ten minutes"},
+    [REFUSAL_NO_ACCOUNT] =
+        {OUTCOME_EXHAUSTED,
+         "there is no sub-account with it: transfer at least 1 0G to it, or let autoFunding "
+         "do that"},
+    [REFUSAL_NOT_ACKNOWLEDGED] = {OUTCOME_EXHAUSTED,
+                                  "the sub-account has not acknowledged its signer: any transfer to it does "
+                                  "that, also one of autoFunding; it takes effect within ten minutes"},
+    [REFUSAL_SIGNER] = {OUTCOME_EXHAUSTED,
+                        "the contract's owner has not acknowledged its signer: nothing can be done here but "
+                        "to use other providers"},
+    [REFUSAL_FUNDS] =
+        {OUTCOME_EXHAUSTED,
+         "the sub-account holds too little: transfer more 0G to it, or let autoFunding do that"},
+    [REFUSAL_MODEL] = {OUTCOME_SERVER, "it no longer serves the model of its record in the contract"},
+    [REFUSAL_BROKER] = {OUTCOME_SERVER, "it has trouble of its own"},
+};
+
+/* The first row whose two texts are there decides. */
+static const struct {
+  const char *start, *within; /* within NULL: anything */
+  enum refusal_kind kind;
+} rows[] = {
+    {"validate session", "session token is for different provider", REFUSAL_TOKEN_ELSEWHERE},
+    {"validate session", "future generation", REFUSAL_TOKEN_AHEAD},
+    {"validate session", NULL, REFUSAL_TOKEN},
+    {"validate request", "session validation failed", REFUSAL_TOKEN},
+    {"validate request", "user not acknowledge", REFUSAL_NOT_ACKNOWLEDGED},
+    {"validate request", "service not acknowledge", REFUSAL_SIGNER},
+    {"validate request", "insufficient balance", REFUSAL_FUNDS},
+    {"validate request", "account not exist", REFUSAL_NO_ACCOUNT},
+    {"validate request", "get account from contract: execution reverted", REFUSAL_NO_ACCOUNT},
+    {"validate request", "get account from contract", REFUSAL_BROKER},
+    {"validate request", "get service from", REFUSAL_BROKER},
+    {"validate request", "unsettled fee", REFUSAL_BROKER},
+    {"validate request", "lockBalance", REFUSAL_BROKER},
+    {"insufficient balance", NULL, REFUSAL_FUNDS},
+    {"account not exist", NULL, REFUSAL_NO_ACCOUNT},
+    {"get account from contract, account not exist", NULL, REFUSAL_NO_ACCOUNT},
+    {"user not acknowledge", NULL, REFUSAL_NOT_ACKNOWLEDGED},
+    {"service not acknowledge", NULL, REFUSAL_SIGNER},
+    {"create request", NULL, REFUSAL_BROKER},
+    {"get billing prices", NULL, REFUSAL_BROKER},
+    {"prepare request extractor", NULL, REFUSAL_BROKER},
+    {"prepare HTTP request", "model not supported: requested", REFUSAL_MODEL},
+};
+
+static bool starts(struct span s, const char *with) {
+  size_t n = strlen(with);
+  return s.len >= n && strncasecmp(s.ptr, with, n) == 0;
+}
+
+/* True when it was there. */
+static bool skip(struct span *s, const char *prefix) {
+  if (!starts(*s, prefix)) return false;
+  size_t n = strlen(prefix);
+  *s = span_make(s->ptr + n, s->len - n);
+  return true;
+}
+
+static enum refusal_kind kind_of(struct span text, bool model_is_ours) {
+  /* "…service response, call proxied service: …": the model's server is out of reach. */
+  if (starts(text, "Provider proxy: handle proxied service response")) return REFUSAL_BROKER;
+  (void)skip(&text, "Provider proxy: handle proxied service, ");
+  for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    if (!starts(text, rows[i].start)) continue;
+    if (rows[i].within && !span_find(text, span_str(rows[i].within))) continue;
+    return rows[i].kind == REFUSAL_MODEL && !model_is_ours ? REFUSAL_OTHER : rows[i].kind;
+  }
+  return REFUSAL_OTHER;
+}
+
+/* The number behind `label`; empty when there is none. */
+static struct span amount_behind(struct span text, const char *label) {
+  const char *at = span_find(text, span_str(label));
+  if (!at) return SPAN_NONE;
+  at += strlen(label);
+  size_t left = (size_t)(text.ptr + text.len - at), n = 0;
+  while (n < left && n < AMOUNT_MAX && ((at[n] >= '0' && at[n] <= '9') || at[n] == '.'))
+    n++;
+  return n && n < AMOUNT_MAX ? span_make(at, n) : SPAN_NONE;
+}
+
+void refusal_read(struct refusal *out, int status, struct span body, bool model_is_ours) {
+  *out = (struct refusal){.kind = REFUSAL_OTHER, .class = outcome_of_status(status, body)};
+  if (status < 400 || status > 403) return;
+  struct span text = outcome_error_text(body);
+  enum refusal_kind kind = kind_of(text, model_is_ours);
+  /* Software that tells it by the status may choose another text. */
+  if (kind == REFUSAL_OTHER && status == 401) kind = REFUSAL_TOKEN;
+  if (kind == REFUSAL_OTHER && status == 402) kind = REFUSAL_FUNDS;
+  if (kind == REFUSAL_OTHER) return;
+  out->kind = kind;
+  out->class = kinds[kind].class;
+  if (kind != REFUSAL_FUNDS) return;
+  out->has = amount_behind(text, "your locked balance is ");
+  out->needs = amount_behind(text, "the required minimum is ");
+}
+
+void refusal_text(char *out, size_t size, const struct refusal *r) {
+  if (r->kind == REFUSAL_FUNDS && r->has.len && r->needs.len)
+    (void)snprintf(
+        out, size,
+        "the sub-account holds %.*s 0G, it requires %.*s 0G: transfer more to it, or let autoFunding "
+        "do that",
+        SPAN_FMT(r->has), SPAN_FMT(r->needs));
+  else
+    (void)snprintf(out, size, "%s", kinds[r->kind].text);
+}
