@@ -322,6 +322,7 @@ try {
   }
 } finally {
   clearTimeout(timer);
+  for (const child of children) child.kill('SIGKILL');
   rmSync(dir, { recursive: true, force: true });
 }
 process.exit(failed ? 1 : 0);
