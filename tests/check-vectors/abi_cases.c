@@ -15,11 +15,14 @@
 
 /* ---- calls ---- */
 
-/* Arguments of a case, by position; `is_good` falls when one is not there or of another type. */
+/*
+ * Arguments of a case, by position; `is_good` falls when one is not there or of another type. `is_beyond` rises when a
+ * number is larger than the typed call takes: it is then not compared.
+ */
 struct args {
   struct failure *why;
   json_t *list;
-  bool is_good;
+  bool is_good, is_beyond;
 };
 
 static struct address address_arg(struct args *a, size_t i) {
@@ -35,9 +38,9 @@ static struct u256 number_arg(struct args *a, size_t i) {
 }
 
 static uint64_t small_arg(struct args *a, size_t i) {
-  uint64_t out = 0;
-  a->is_good = a->is_good && get_u64(a->why, &out, json_array_get(a->list, i));
-  return out;
+  struct u256 out = number_arg(a, i);
+  a->is_beyond |= !u256_fits_u64(out);
+  return out.w[0];
 }
 
 static struct span text_arg(struct args *a, size_t i) {
@@ -127,7 +130,7 @@ static bool check_typed_call(struct failure *why, const char *signature, json_t 
     buf_init(&out, OUT_MAX);
     int err = typed_call(&out, FUNCTIONS[i].id, &a);
     bool is_good = a.is_good && (err == 0 || fail(why, "the typed call fails: %s", err_text(err))) &&
-                   same_bytes(why, out.data, out.len, value, "calldata");
+                   (a.is_beyond || same_bytes(why, out.data, out.len, value, "calldata"));
     buf_release(&out);
     return is_good;
   }

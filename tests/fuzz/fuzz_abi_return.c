@@ -2,12 +2,16 @@
  * Input: one byte for the function, then what a node gave back. Whatever a reader accepts must lie inside the data,
  * be as long as the data at most, and be read again when it is written out anew. Refusals come out in words.
  */
+#include "base/rand.h"
 #include "eth/contract.h"
 #include "eth/revert.h"
 
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+/* libFuzzer's own; the program that replays a corpus has mutations of its own. */
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max) __attribute__((weak));
 
 #define OUT_MAX ((size_t)1 << 22)
 
@@ -170,6 +174,31 @@ static void read_refusal(struct span data) {
     REQUIRE(c != 0xc2 || (uint8_t)text[i + 1] >= 0xa0);
   }
   REQUIRE((r.id <= REVERT_UNKNOWN) == (r.signature == NULL));
+}
+
+/*
+ * Half of the mutations are of whole words, for the format is made of them: a number that may be an offset or a length,
+ * a word from elsewhere, a word more or less.
+ */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed) {
+  struct rng rng;
+  rng_seed(&rng, seed);
+  size_t n = size ? (size - 1) / ABI_WORD : 0;
+  if (n < 2 || rng_below(&rng, 2)) return LLVMFuzzerMutate(data, size, max);
+  uint8_t *at = data + 1 + (size_t)rng_below(&rng, (uint32_t)n) * ABI_WORD;
+  const uint8_t *from = data + 1 + (size_t)rng_below(&rng, (uint32_t)n) * ABI_WORD;
+  size_t behind = (size_t)(data + size - at);
+  switch (rng_below(&rng, 5)) {
+  case 0: u256_to_be(at, u256_of((uint64_t)ABI_WORD * rng_below(&rng, (uint32_t)n + 3))); break;
+  case 1: u256_to_be(at, u256_of(rng_below(&rng, 70))); break;
+  case 2: memmove(at, from, ABI_WORD); break;
+  case 3: memmove(at, at + ABI_WORD, behind - ABI_WORD); return size - ABI_WORD;
+  default:
+    if (size + ABI_WORD > max) break;
+    memmove(at + ABI_WORD, at, behind);
+    return size + ABI_WORD;
+  }
+  return size;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
