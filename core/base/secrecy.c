@@ -8,13 +8,18 @@
 
 extern char **environ;
 
+static bool has_begun;
+
 void secrecy_begin(void) {
+  has_begun = true;
   struct rlimit none = {0, 0};
   (void)setrlimit(RLIMIT_CORE, &none);
   (void)prctl(PR_SET_DUMPABLE, 0);
 }
 
 void secrecy_end(void) {
+  if (!has_begun) return;
+  has_begun = false;
   (void)prctl(PR_SET_DUMPABLE, 1);
 }
 

@@ -55,7 +55,7 @@ static struct wallet_order *first(const struct wallet *w) {
 
 static void finish(struct wallet *w, enum wallet_end end, const char *message) {
   struct wallet_order *order = first(w);
-  struct wallet_result r = {.end = end};
+  struct wallet_result r = {.end = end, .fee = w->fee};
   (void)snprintf(r.message, sizeof r.message, "%s", message);
   if (end == WALLET_DONE || end == WALLET_REVERTED)
     memcpy(r.hash, w->sent[w->n_asked], DIGEST_BYTES);
@@ -158,6 +158,7 @@ static void ask_receipt(struct wallet *w) {
 
 static void begin(struct wallet *w) {
   w->n_sent = w->bumps = w->nonces = 0;
+  w->fee = U256_ZERO;
   ask_nonce(w);
 }
 
@@ -201,14 +202,19 @@ static void sign_and_send(struct wallet *w) {
   send_raw(w, true);
 }
 
-/* A replacement has to offer a tenth more. False: that was done often enough. */
+static bool is_too_dear(const struct wallet *w, struct u256 price) {
+  struct u256 cost;
+  return u256_mul(&cost, price, u256_of(w->gas)) || u256_cmp(cost, WALLET_COST_MAX) > 0;
+}
+
+/* A replacement has to offer a tenth more. False: that was done often enough, or would be too dear. */
 static bool raise_price(struct wallet *w) {
   if (w->bumps == WALLET_BUMPS_MAX) return false;
   uint64_t rest;
   struct u256 more = u256_div_u64(w->price, 10, &rest), next;
   if (rest && u256_add(&more, more, u256_of(1))) return false;
   if (u256_is_zero(more)) more = u256_of(1);
-  if (u256_add(&next, w->price, more)) return false;
+  if (u256_add(&next, w->price, more) || is_too_dear(w, next)) return false;
   w->price = next;
   w->bumps++;
   return true;
@@ -250,6 +256,10 @@ static void take_gas(struct wallet *w, const struct rpc_answer *a) {
   }
   /* The state may have changed a little when a block takes it. */
   w->gas += w->gas / 5;
+  if (is_too_dear(w, w->price)) {
+    finish(w, WALLET_REFUSED, "its gas could cost more than 0.1 0G at the price that the node names");
+    return;
+  }
   sign_and_send(w);
 }
 
@@ -329,13 +339,28 @@ static void after_round(struct wallet *w) {
   }
 }
 
+/* gasUsed at effectiveGasPrice. */
+static struct u256 fee_of(const struct json_member *used, const struct json_member *price) {
+  uint64_t gas;
+  struct span text;
+  struct u256 each, fee;
+  bool is_told = used->type == JSON_STRING && rpc_result_u64(&gas, used->value) &&
+                 price->type == JSON_STRING && rpc_result_text(&text, price->value) &&
+                 u256_parse_quantity(&each, text) == 0;
+  return is_told && !u256_mul(&fee, each, u256_of(gas)) ? fee : U256_ZERO;
+}
+
 static void take_receipt(struct wallet *w, const struct rpc_answer *a) {
-  struct json_member status = {.name = SPAN("status")};
+  enum { STATUS, USED_GAS, GAS_PRICE, MEMBERS };
+  struct json_member m[MEMBERS] = {[STATUS] = {.name = SPAN("status")},
+                                   [USED_GAS] = {.name = SPAN("gasUsed")},
+                                   [GAS_PRICE] = {.name = SPAN("effectiveGasPrice")}};
   struct json_object object;
   struct json_fault fault;
-  if (a->end == RPC_RESULT && json_scan_object(&status, 1, &object, &fault, a->result) == 0) {
+  if (a->end == RPC_RESULT && json_scan_object(m, MEMBERS, &object, &fault, a->result) == 0) {
     uint64_t n;
-    bool is_fine = status.type != JSON_STRING || (rpc_result_u64(&n, status.value) && n == 1);
+    bool is_fine = m[STATUS].type != JSON_STRING || (rpc_result_u64(&n, m[STATUS].value) && n == 1);
+    w->fee = fee_of(&m[USED_GAS], &m[GAS_PRICE]);
     finish(w, is_fine ? WALLET_DONE : WALLET_REVERTED,
            is_fine ? ""
                    : "the contract undid it when it was executed; its state had changed since the estimate");

@@ -6,7 +6,8 @@
  * as fee and as tip where blocks have a base fee (EIP-1559), as the plain price elsewhere. A transaction that the node
  * calls underpriced, or that no block takes within WALLET_STUCK_MS, is replaced under the same nonce at 11/10 of its
  * price, at most WALLET_BUMPS_MAX times. "Already known" is success: another node passed it on. One whose answer was
- * lost is looked for by its hash before anything else is sent, so that money never moves twice.
+ * lost is looked for by its hash before anything else is sent, so that money never moves twice. The node's price and
+ * estimate are a stranger's word: what could cost more than WALLET_COST_MAX is not sent, and no price is raised above that.
  *
  * Thread: one.   Owner: the wallet borrows key, functions and orders; an order belongs to who gave it until its on_done.
  */
@@ -23,7 +24,9 @@
 #define WALLET_STUCK_MS     30000  /* without a receipt: a higher price */
 #define WALLET_GIVE_UP_MS   300000 /* without a receipt: nobody knows */
 #define WALLET_BUMPS_MAX    10
-#define WALLET_NONCES_MAX   3 /* times that somebody else may take the nonce first */
+/* 0.1 0G for the gas of one transaction: twenty times what a transfer costs at the public deployments' prices. */
+#define WALLET_COST_MAX   u256_of(100000000000000000u)
+#define WALLET_NONCES_MAX 3 /* times that somebody else may take the nonce first */
 
 typedef void wallet_answer_fn(void *user, const struct rpc_answer *answer);
 
@@ -50,6 +53,7 @@ const char *wallet_end_name(enum wallet_end end);
 
 struct wallet_result {
   enum wallet_end end;
+  struct u256 fee;                  /* neuron paid for gas, as the receipt tells; 0 when it does not */
   uint8_t hash[DIGEST_BYTES];       /* of the transaction that came into a block, or of the last one sent */
   char message[WALLET_MESSAGE_MAX]; /* why it failed, in words; empty when it is done */
 };
@@ -91,6 +95,7 @@ struct wallet {
   uint64_t nonce, gas;
   bool has_base_fee;
   struct u256 price;                                /* neuron per gas */
+  struct u256 fee;                                  /* paid, by the receipt */
   uint8_t sent[WALLET_BUMPS_MAX + 1][DIGEST_BYTES]; /* each version that a node may have */
   unsigned n_sent, n_asked;                         /* n_asked: receipts looked for in this round */
   unsigned bumps, nonces, rounds;                   /* rounds: looks without a find */

@@ -1,6 +1,8 @@
 #include "daemon/control_private.h"
 #include "base/clock.h"
 #include "base/redact.h"
+#include "base/secrecy.h"
+#include "flow/onchain.h"
 #include "script/guard.h"
 
 #include <malloc.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #define FIRST_ROUND_MS 1000
+#define CHAIN_ROUND_MS 5000 /* the start waits no longer for the chain */
 #define LOAD_MS        5000 /* a start waits so long for stored sessions */
 #define LOAD_LOOK_MS   10
 #define SESSION_SHARDS 256
@@ -43,6 +46,8 @@ struct probe_wish {
 static void on_probe_wish(struct loop_message *m) {
   struct probe_wish *w = container_of(m, struct probe_wish, message);
   if (!w->control->is_stopping) prober_hurry(&w->control->prober, w->provider);
+  /* The contract may say why: it has moved, or the account there is empty. */
+  if (w->control->chain) chain_hurry(w->control->chain, w->provider);
   provider_unref(&w->provider);
   free(w);
 }
@@ -52,6 +57,34 @@ static void ask_probe(struct shared *s, struct provider *p) {
   w->message.on_loop = on_probe_wish;
   w->control = s->control_context;
   w->provider = provider_ref(p);
+  loop_post(s->control, &w->message);
+}
+
+struct token_wish {
+  struct loop_message message;
+  struct control *control;
+  struct token_ticket *ticket;
+};
+
+static void answer_token(void *user, bool has_fresh) {
+  token_ticket_answer(user, has_fresh);
+}
+
+static void on_token_wish(struct loop_message *m) {
+  struct token_wish *w = container_of(m, struct token_wish, message);
+  struct token_ticket *t = w->ticket;
+  if (w->control->chain)
+    chain_ask_token(w->control->chain, t->provider, t->serial, answer_token, t);
+  else
+    answer_token(t, false);
+  free(w);
+}
+
+static void ask_token(struct shared *s, struct token_ticket *t) {
+  struct token_wish *w = x_calloc(1, sizeof *w);
+  w->message.on_loop = on_token_wish;
+  w->control = s->control_context;
+  w->ticket = t;
   loop_post(s->control, &w->message);
 }
 
@@ -207,13 +240,52 @@ static void serve_when_loaded(struct control *c) {
     loop_timer_start(&c->loop, &c->start_timer, on_start_timer, LOAD_LOOK_MS);
 }
 
+/* Not before the providers are known and have been asked once, or both have had their time. */
+static void serve_when_ready(struct control *c) {
+  if (c->is_probed && !chain_has_first_round(c->chain)) serve_when_loaded(c);
+}
+
 static void on_first_round(struct prober *p) {
-  serve_when_loaded(p->context);
+  struct control *c = p->context;
+  c->is_probed = true;
+  serve_when_ready(c);
 }
 
 static void on_start_timer(struct wheel_timer *t) {
   serve_when_loaded(container_of(t, struct control, start_timer));
 }
+
+/* ---- news of the chain ---- */
+
+static void on_chain_records(void *context) {
+  struct control *c = context;
+  if (c->is_stopping) return;
+  if (c->is_serving) {
+    reload_derive(c);
+    return;
+  }
+  struct plan *plan = reload_derive_first(c);
+  if (!plan) return;
+  reload_take_plan(c, plan, true);
+  c->is_probed = false;
+  loop_timer_start(&c->loop, &c->start_timer, on_start_timer, FIRST_ROUND_MS);
+  chain_adopt(c->chain, c->plan);
+  prober_adopt(&c->prober, c->plan);
+}
+
+static void on_chain_first_round(void *context) {
+  serve_when_ready(context);
+}
+
+static void on_chain_status(void *context, const struct chain_status *status) {
+  struct control *c = context;
+  pthread_mutex_lock(&c->shared.status_lock);
+  c->shared.chain = *status;
+  pthread_mutex_unlock(&c->shared.status_lock);
+}
+
+static const struct chain_ops CHAIN_OPS = {
+    .on_records = on_chain_records, .on_first_round = on_chain_first_round, .on_status = on_chain_status};
 
 static void raise_descriptor_limit(void) {
   struct rlimit r;
@@ -282,7 +354,7 @@ static unsigned count_workers(const struct settings *s) {
   return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
 }
 
-static void run_loop(struct control *c) {
+static void run_loop(struct control *c, struct settings_report *report) {
   static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
   for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
     (void)uv_signal_init(&c->loop.uv, &c->signals[i]);
@@ -298,7 +370,11 @@ static void run_loop(struct control *c) {
   c->prober.judge = reload_judge_probe;
   c->prober.context = c;
   c->load_until_ms = loop_now_ms(&c->loop) + LOAD_MS;
-  loop_timer_start(&c->loop, &c->start_timer, on_start_timer, FIRST_ROUND_MS);
+  c->chain = chain_new(&c->loop, c->upstream, c->registry, &CHAIN_OPS, c);
+  reload_take_key(c, report);
+  chain_adopt(c->chain, c->plan);
+  loop_timer_start(&c->loop, &c->start_timer, on_start_timer,
+                   chain_has_first_round(c->chain) ? CHAIN_ROUND_MS : FIRST_ROUND_MS);
   loop_timer_start(&c->loop, &c->sweep_timer, on_sweep, SWEEP_MS);
   prober_adopt(&c->prober, c->plan);
   (void)uv_run(&c->loop.uv, UV_RUN_DEFAULT);
@@ -324,6 +400,9 @@ static void release(struct control *c) {
   loop_timer_stop(&c->loop, &c->start_timer);
   loop_timer_stop(&c->loop, &c->sweep_timer);
   loop_timer_stop(&c->loop, &c->window_timer);
+  chain_free(c->chain);
+  c->chain = NULL;
+  secrecy_end();
   upstream_free(c->upstream);
   if (c->job) builder_join(&c->job->builder);
   loop_close(&c->loop); /* frees the generations that workers returned */
@@ -363,10 +442,10 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
     return 1;
   }
   print_lines(stderr, "moongate: warning: ", buf_span(&report.warnings));
-  settings_report_release(&report);
+  if (report.key) secrecy_begin();
   pthread_mutex_init(&c.shared.status_lock, NULL);
   list_init(&c.waiting);
-  reload_take_plan(&c, plan);
+  reload_take_plan(&c, plan, false);
   c.n_workers = count_workers(&plan->settings);
   c.workers = x_calloc(c.n_workers, sizeof *c.workers);
   int code = loop_init(&c.loop);
@@ -380,12 +459,13 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   c.shared.ask_reload = reload_ask_any_thread;
   c.shared.return_generation = reload_return_generation;
   c.shared.ask_probe = ask_probe;
+  c.shared.ask_token = ask_token;
   c.shared.started_wall_ms = clock_wall_ms();
   if (port_is_free(&plan->settings) && bind_sockets(&c)) {
     guard_start();
     open_session_store(&c);
     REQUIRE(pthread_create(&c.tester, NULL, test_guard, &c) == 0);
-    run_loop(&c);
+    run_loop(&c, &report);
     (void)pthread_join(c.tester, NULL);
   } else {
     c.exit_code = 1;
@@ -395,6 +475,7 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
     prober_init(&c.prober, &c.loop, c.upstream);
   }
   if (c.is_serving && c.exit_code == 0) log_info("stopped");
+  settings_report_release(&report);
   release(&c);
   return c.exit_code;
 }

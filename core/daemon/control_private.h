@@ -6,6 +6,7 @@
 #define MOONGATE_DAEMON_CONTROL_PRIVATE_H
 
 #include "daemon/builder.h"
+#include "chain/chain.h"
 #include "daemon/control.h"
 #include "daemon/session_store.h"
 #include "daemon/watch.h"
@@ -17,6 +18,7 @@ struct reload_job {
   struct plan *plan;
   struct reload_ticket *ticket; /* NULL: nobody waits for the answer */
   struct plan *strategy_of; /* counted; set: the strategy comes from there, the rest from the configuration */
+  bool is_derived;          /* the same configuration, over what the contract says now */
   char **exports;           /* by worker; NULL entries: nothing was exported */
   unsigned n_left;          /* exports on their way */
   struct builder builder;   /* runs last */
@@ -33,6 +35,7 @@ struct control {
   struct reload_job *job;
   struct list waiting; /* of struct reload_wish */
   struct upstream *upstream;
+  struct chain *chain;
   struct prober prober;
   struct watch watch;
   struct worker *workers;
@@ -48,6 +51,7 @@ struct control {
   uv_signal_t signals[3];
   struct wheel_timer start_timer, sweep_timer, window_timer;
   struct window *windows; /* by slot of the plan: attempts seen at the last look */
+  bool is_probed;         /* the first round of health checks is over, or took too long */
   bool is_serving, is_stopping, is_joining;
   pthread_t joiner, tester;
   int exit_code;
@@ -58,8 +62,17 @@ void control_follow_limits(struct control *c);
 /* A plan whose configuration and strategy are fine (the canary included), or NULL with the problems in the report. */
 struct plan *reload_load_plan(struct settings_report *report, const struct options *o, struct span text,
                               struct registry *registry);
-/* Takes over a plan as the serving one: number, log settings, status. */
-void reload_take_plan(struct control *c, struct plan *plan);
+/*
+ * Takes over a plan as the serving one: number, log settings, status. `is_derived`: it is the same configuration, over
+ * what the contract says now.
+ */
+void reload_take_plan(struct control *c, struct plan *plan, bool is_derived);
+/* The contract says something else now: the plan is made anew from the same configuration. */
+void reload_derive(struct control *c);
+/* Before anything serves: the derived plan, or NULL when its strategy does not run over it. */
+struct plan *reload_derive_first(struct control *c);
+/* The wallet's key that a load has found. */
+void reload_take_key(struct control *c, struct settings_report *report);
 /* Makes a generation that reports its troubles to control. */
 struct generation *reload_new_generation(struct control *c, unsigned worker, const char *previous,
                                          char err[SCRIPT_ERROR_MAX]);

@@ -11,6 +11,7 @@
  */
 #include "base/clock.h"
 #include "base/redact.h"
+#include "base/secrecy.h"
 #include "daemon/control_private.h"
 
 #include <math.h>
@@ -23,6 +24,7 @@ struct reload_wish {
   struct list node;
   struct reload_ticket *ticket;
   struct plan *strategy_of; /* counted; NULL: everything as configured */
+  bool is_derived;
 };
 
 static void begin_next(struct control *c);
@@ -46,16 +48,16 @@ static void put_digest(char out[65], struct span source) {
     (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }
 
-static void note_taken(struct control *c) {
+static void note_taken(struct control *c, bool is_derived) {
   struct strategy_status *s = &c->shared.status;
   pthread_mutex_lock(&c->shared.status_lock);
-  s->last_error[0] = '\0';
+  if (!is_derived) s->last_error[0] = '\0';
   s->generation = c->plan->generation;
   s->since_wall_ms = clock_wall_ms();
   (void)snprintf(s->name, sizeof s->name, "%s", c->plan->strategy_name);
   (void)snprintf(s->file, sizeof s->file, "%s", c->plan->strategy_path ? c->plan->strategy_path : "");
   put_digest(s->digest, c->plan->strategy_source);
-  if (c->last_generation > 1) s->reloads_ok++;
+  if (c->last_generation > 1 && !is_derived) s->reloads_ok++;
   pthread_mutex_unlock(&c->shared.status_lock);
 }
 
@@ -87,7 +89,7 @@ static void remember_good(struct control *c, const struct plan *next) {
   c->last_good = plan_ref(c->plan);
 }
 
-void reload_take_plan(struct control *c, struct plan *plan) {
+void reload_take_plan(struct control *c, struct plan *plan, bool is_derived) {
   if (c->plan) {
     remember_good(c, plan);
     plan_unref(&c->plan);
@@ -96,7 +98,7 @@ void reload_take_plan(struct control *c, struct plan *plan) {
   plan->generation = ++c->last_generation;
   plan_init_providers(plan);
   log_setup(plan->settings.log_level, plan->settings.log_format);
-  note_taken(c);
+  note_taken(c, is_derived);
 }
 
 /* ---- generations ---- */
@@ -215,7 +217,9 @@ static void refuse(struct control *c, struct settings_report *report) {
   (void)redact_apply(&report->problems);
   if (report->problems.len && report->problems.data[report->problems.len - 1] == '\n') report->problems.len--;
   const char *text = buf_cstr(&report->problems);
-  log_error("reload refused, generation %llu goes on: %s", (unsigned long long)c->plan->generation, text);
+  log_error("%s refused, generation %llu goes on: %s",
+            c->job->is_derived ? "what the contract says now is" : "reload",
+            (unsigned long long)c->plan->generation, text);
   note_refused(c, text);
   answer(c->job->ticket, false, c->plan->generation, text);
   end_job(c);
@@ -225,8 +229,8 @@ static void refuse(struct control *c, struct settings_report *report) {
 static void take_over(struct control *c, struct generation **all) {
   struct reload_job *job = c->job;
   warn_of_fixed(&c->plan->settings, &job->plan->settings);
-  bool is_return = job->strategy_of != NULL;
-  reload_take_plan(c, job->plan);
+  bool is_return = job->strategy_of != NULL || job->is_derived;
+  reload_take_plan(c, job->plan, job->is_derived);
   job->plan = NULL;
   if (!is_return) note_benched(c, "");
   for (unsigned i = 0; i < c->n_workers; i++) {
@@ -238,11 +242,12 @@ static void take_over(struct control *c, struct generation **all) {
   if (c->store) session_store_limit(c->store, c->plan->settings.session_timeout_ms);
   control_follow_limits(c);
   prober_adopt(&c->prober, c->plan);
+  chain_adopt(c->chain, c->plan);
   generation_on_trouble(all[c->n_workers], on_trouble, c);
   reload_follow_plan(c, all[c->n_workers]);
   free(all);
-  log_info("generation %llu: strategy %s over %u providers", (unsigned long long)c->plan->generation,
-           c->plan->strategy_name, c->plan->n_entries);
+  log_info("generation %llu: strategy %s over %u providers%s", (unsigned long long)c->plan->generation,
+           c->plan->strategy_name, c->plan->n_entries, job->is_derived ? ", as the contract says now" : "");
   answer(job->ticket, true, c->plan->generation, "");
   end_job(c);
 }
@@ -290,19 +295,38 @@ static void on_exported(struct loop_message *m) {
   free(e);
 }
 
-static void load(struct control *c) {
+void reload_take_key(struct control *c, struct settings_report *report) {
+  bool has_key = report->key != NULL;
+  if (has_key && !key_is_locked(report->key))
+    log_warn("the wallet's key cannot be kept out of swap: raise the limit of locked memory (ulimit -l)");
+  if (!chain_take_key(c->chain, &report->key)) log_warn("the wallet's key changes with a restart only");
+  if (has_key) secrecy_begin();
+}
+
+/* From the configuration; false when that has ended the job. */
+static bool load_configuration(struct control *c) {
   struct reload_job *job = c->job;
   struct settings_report report;
   settings_report_init(&report);
   job->plan = settings_load(&report, c->options->config, c->text, &c->options->overrides, c->registry);
-  if (!job->plan) {
+  if (job->plan)
+    reload_take_key(c, &report);
+  else
     refuse(c, &report);
-    settings_report_release(&report);
+  settings_report_release(&report);
+  if (!job->plan) return false;
+  if (job->strategy_of) plan_take_strategy(job->plan, job->strategy_of);
+  return true;
+}
+
+static void load(struct control *c) {
+  struct reload_job *job = c->job;
+  if (job->is_derived) {
+    job->plan = plan_derive(c->plan, c->registry);
+  } else if (!load_configuration(c)) {
     begin_next(c);
     return;
   }
-  settings_report_release(&report);
-  if (job->strategy_of) plan_take_strategy(job->plan, job->strategy_of);
   if (c->generation && generation_implements(c->generation, CALLBACK_EXPORT)) {
     job->exports = x_calloc(c->n_workers, sizeof(char *));
     job->n_left = c->n_workers;
@@ -320,8 +344,31 @@ static void begin_next(struct control *c) {
   c->job = x_calloc(1, sizeof *c->job);
   c->job->ticket = w->ticket;
   c->job->strategy_of = w->strategy_of;
+  c->job->is_derived = w->is_derived;
   free(w);
   load(c);
+}
+
+/* Any reload that waits takes up what the contract says, too. */
+void reload_derive(struct control *c) {
+  if (c->is_stopping || !list_is_empty(&c->waiting)) return;
+  struct reload_wish *w = x_calloc(1, sizeof *w);
+  w->is_derived = true;
+  list_push_back(&c->waiting, &w->node);
+  begin_next(c);
+}
+
+struct plan *reload_derive_first(struct control *c) {
+  struct settings_report report;
+  settings_report_init(&report);
+  struct plan *plan = plan_derive(c->plan, c->registry);
+  plan->generation = c->last_generation + 1;
+  if (!builder_try(&report, plan, NULL)) {
+    log_error("the strategy does not run over what the contract says: %s", buf_cstr(&report.problems));
+    plan_unref(&plan);
+  }
+  settings_report_release(&report);
+  return plan;
 }
 
 void reload_ask(struct control *c, struct reload_ticket *ticket) {
@@ -331,7 +378,7 @@ void reload_ask(struct control *c, struct reload_ticket *ticket) {
   }
   list_each(node, next, &c->waiting) {
     const struct reload_wish *w = container_of(node, struct reload_wish, node);
-    if (!ticket && !w->ticket && !w->strategy_of) return; /* one is on its way already */
+    if (!ticket && !w->ticket && !w->strategy_of && !w->is_derived) return; /* one is on its way already */
   }
   struct reload_wish *w = x_calloc(1, sizeof *w);
   w->ticket = ticket;
@@ -411,7 +458,10 @@ bool reload_judge_probe(struct prober *p, unsigned slot, bool ok, int status, do
                        .attempts = 1,
                        .failures = !ok,
                        .reason = ok ? NULL : reason};
-  return judge(p->context, slot, &e, event);
+  struct control *c = p->context;
+  /* A provider that has moved says so in the contract. */
+  if (!ok) chain_hurry(c->chain, p->plan->entries[slot].provider);
+  return judge(c, slot, &e, event);
 }
 
 static void on_window(struct wheel_timer *t) {

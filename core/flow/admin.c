@@ -2,6 +2,7 @@
  * admin: the routes that read (health, providers, strategy, models) and the operator's switches. They sum
  * atomics and read the plan of the worker that answers; only a reload leaves the worker.
  */
+#include "flow/admin_chain.h"
 #include "flow/api.h"
 #include "base/clock.h"
 #include "wire/json.h"
@@ -87,6 +88,7 @@ static void put_provider(struct json_writer *w, const struct plan_entry *e, uint
   json_double(w, e->weight);
   json_key(w, "priority");
   json_double(w, e->priority);
+  if (all) admin_put_service(w, e);
   if (all) put_counters(w, p, now);
   json_close(w, '}');
 }
@@ -117,6 +119,7 @@ static void put_balancer(struct json_writer *w, struct exchange *x, bool all) {
   for (unsigned i = 0; i < plan->n_entries; i++)
     put_provider(w, &plan->entries[i], now, all);
   json_close(w, ']');
+  if (all) admin_put_chain(w, x->flow->shared, true);
   json_close(w, '}');
 }
 
@@ -191,6 +194,7 @@ void admin_health(struct exchange *x) {
   put_text(&w, "guard", strategy.guard);
   json_close(&w, '}');
   put_load(&w, s);
+  admin_put_chain(&w, s, false);
   json_key(&w, "version");
   json_cstring(&w, MOONGATE_VERSION);
   json_key(&w, "uptimeMs");

@@ -9,6 +9,7 @@
 #define MOONGATE_FLOW_FLOW_H
 
 #include "base/rand.h"
+#include "model/chain_status.h"
 #include "model/plan.h"
 #include "model/session.h"
 #include "net/conn.h"
@@ -62,6 +63,7 @@ struct shared {
   uint32_t is_stopping;
   pthread_mutex_t status_lock;
   struct strategy_status status;
+  struct chain_status chain;
 };
 
 struct flow {

@@ -71,6 +71,8 @@ static void verdict(struct probe *b, bool ok, const char *reason) {
 static bool is_fine(const struct probe *b) {
   if (b->status >= 200 && b->status <= 299) return true;
   bool is_guess = b->entry->health_path == NULL;
+  /* A limit by address says that somebody is there. */
+  if (b->entry->service_url && is_guess && b->status == 429) return true;
   return is_guess && (b->status == 404 || b->status == 405 || b->status == 501);
 }
 
@@ -154,9 +156,13 @@ static void ask(struct probe *b) {
   b->asked_us = clock_mono_us();
   b->body_bytes = 0;
   buf_release(&b->body);
+  /* Newer providers on chain refuse /v1/proxy/models; their own list is unbilled and wants no token. */
+  bool is_service = e->service_url && !e->health_path;
   struct upstream_request req = {
-      .base = span_str(e->endpoint.text),
-      .path = span_str(e->health_path ? e->health_path : "/models"),
+      .base = span_str(is_service ? e->service_url : e->endpoint.text),
+      .path = span_str(is_service       ? "/v1/models"
+                       : e->health_path ? e->health_path
+                                        : "/models"),
       .fields = {span_str(b->fields)},
       .connect_ms = s->health_timeout_ms,
       .events = &EVENTS,
@@ -196,7 +202,7 @@ static char *make_fields(const struct plan_entry *e) {
   struct buf b;
   buf_init(&b, 65536);
   buf_put_str(&b, "Accept: application/json\r\nUser-Agent: moongate/" MOONGATE_VERSION "\r\n");
-  if (e->api_key) buf_putf(&b, "Authorization: Bearer %s\r\n", e->api_key);
+  if (e->api_key && !e->service_url) buf_putf(&b, "Authorization: Bearer %s\r\n", e->api_key);
   char *text = x_strdup(buf_cstr(&b));
   wipe(b.data, b.len);
   buf_release(&b);

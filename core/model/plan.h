@@ -94,6 +94,7 @@ struct chain_settings {
   struct address ledger, inference;
   struct funding_rules funding;
   uint64_t token_lifetime_ms;
+  uint32_t refresh_ms; /* between two readings of a service and its account */
 };
 
 struct settings {

@@ -392,6 +392,7 @@ static struct u256 get_amount(lua_State *L, const char *name) {
 static void take_chain(lua_State *L, struct chain_settings *c) {
   c->nodes = copy_texts(L, "rpc");
   c->token_lifetime_ms = (uint64_t)get_number(L, "tokenLifetime");
+  c->refresh_ms = (uint32_t)get_number(L, "chainRefreshInterval");
   lua_getfield(L, -1, "contracts");
   c->has_ledger = provider_id_address(&c->ledger, span_str(get_text(L, "ledger")));
   c->has_inference = provider_id_address(&c->inference, span_str(get_text(L, "inference")));

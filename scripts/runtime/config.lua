@@ -478,6 +478,7 @@ local OPTIONS = {
   { "contracts", contracts, {} },
   { "autoFunding", auto_funding, false },
   { "tokenLifetime", duration(1000), DAY },
+  { "chainRefreshInterval", duration(100), 180000 },
   { "providers", providers },
 }
 

@@ -1,0 +1,170 @@
+/*
+ * chain_private: what the files of the chain share: chain.c (adoption, rounds, status), member.c (one provider's
+ * readings), member_token.c (its session tokens), market.c (all services), funder.c (money). Private to them.
+ */
+#ifndef MOONGATE_CHAIN_CHAIN_PRIVATE_H
+#define MOONGATE_CHAIN_CHAIN_PRIVATE_H
+
+#include "chain/chain.h"
+#include "chain/funding.h"
+#include "chain/market.h"
+#include "chain/network.h"
+#include "chain/rpc.h"
+#include "chain/spending.h"
+#include "chain/standing.h"
+#include "chain/wallet.h"
+
+#define CHAIN_HURRY_MS       200  /* until a reading that was asked for begins */
+#define CHAIN_HURRY_LEAST_MS 3000 /* between two readings of one provider */
+#define CHAIN_RETRY_MS       2000 /* after a reading that failed; doubles */
+#define CHAIN_RETRY_MAX_MS   60000
+#define CHAIN_TROUBLE_MAX    300
+#define TOKEN_WAIT_MS        2000 /* a refused request waits no longer for the account's generation */
+#define TOKEN_AGAIN_MS       2000 /* between two renewals that refusals ask for */
+#define FEE_ANSWER_MAX       4096
+#define FEE_TIMEOUT_MS       5000
+
+/* A provider of the plan that is on chain. */
+struct member {
+  struct chain *chain;
+  struct provider *provider; /* counted */
+  struct address address;
+  const struct plan_entry *entry; /* in chain.plan */
+
+  /* Readings. */
+  enum reading service, account;
+  char trouble[CHAIN_TROUBLE_MAX]; /* of the last reading; empty: none */
+  struct u256 balance, pending_refund, unsettled;
+  uint64_t generation;
+  bool is_acknowledged;
+  bool is_stale; /* our own transaction has changed the account since it was read */
+  struct spending spending;
+
+  struct wheel_timer timer, fee_clock;
+  struct rpc_call *call;
+  struct upstream_call *fee_call;
+  struct buf fee_answer;
+  char *fee_fields; /* with the token; wiped */
+  char *fee_path;
+  int fee_status;
+  bool is_reading, is_again; /* is_again: wanted once more while one was under way */
+  bool has_ended_once;
+  uint64_t read_ms; /* when the last reading ended; 0: never */
+  unsigned failures;
+
+  /* Tokens. */
+  uint64_t token_generation, renew_wall_ms, renewed_ms;
+  struct list wishes; /* of struct token_wish_of */
+  struct rpc_call *token_call;
+  struct wheel_timer token_clock;
+
+  enum standing standing;
+};
+
+enum network_state { NETWORK_UNREAD, NETWORK_READY, NETWORK_UNKNOWN };
+
+struct funder {
+  struct chain *chain;
+  enum { FUNDER_IDLE, FUNDER_READS_NAME, FUNDER_READS_LEDGER, FUNDER_READS_WALLET, FUNDER_SENDS } step;
+  struct rpc_call *call;
+  struct wheel_timer timer;
+  bool has_wallet;
+  struct wallet wallet;
+  struct wallet_order order;
+  struct wheel_timer wallet_clock;
+  struct rpc_call *wallet_call;
+  wallet_answer_fn *wallet_answer;
+  void *wallet_user;
+  char service_name[64]; /* "inference-v1.0"; empty: not read yet */
+  bool has_ledger;
+  struct u256 available, wallet_balance;
+  struct funding_spent spent;
+  struct funding_action action; /* that is being carried out */
+  struct member *of;            /* whose account the action is for; NULL: none, or it has gone */
+  char blocked[CHAIN_TROUBLE_MAX];
+  char last_transaction[67];
+  unsigned failures;
+  uint64_t looked_ms; /* when it was last decided what to do */
+  bool wants_look;    /* something was done: what remains to be done? */
+};
+
+struct chain {
+  struct loop *loop;
+  struct upstream *upstream;
+  struct registry *registry;
+  const struct chain_ops *ops;
+  void *context;
+  struct rng rng;
+  struct plan *plan; /* counted; NULL before the first */
+  struct key *key;   /* NULL: no wallet */
+  char wallet[ADDRESS_TEXT_LEN + 1];
+  char **nodes; /* those that rpc was made for */
+  struct rpc *rpc;
+  enum network_state network_state;
+  struct network network;
+  char network_trouble[NETWORK_TROUBLE_MAX], inference_text[ADDRESS_TEXT_LEN + 1];
+  struct rpc_call *network_call;
+  struct wheel_timer network_timer, tick_timer, news_timer, round_timer;
+  unsigned network_failures;
+  bool is_connected; /* a node has answered since the last failure of all */
+  bool is_first_round_over, has_news;
+  uint64_t read_wall_ms;
+  struct member **members;
+  unsigned n_members;
+  struct market *market;
+  struct wheel_timer market_timer;
+  bool has_market_ended;
+  struct address *seen; /* services of the reading of the market that is under way */
+  size_t n_seen;
+  struct funder funder;
+};
+
+/* ---- chain.c ---- */
+struct member *chain_member(const struct chain *c, const struct provider *p);
+/* Something that /health shows, or a record, has changed; told on the loop's next turn. */
+void chain_note(struct chain *c, bool has_records);
+/* A reading of a member or of the market has ended for the first time. */
+void chain_round_progress(struct chain *c);
+/* Every ms milliseconds, give or take a tenth. */
+uint64_t chain_jitter_ms(struct chain *c, uint64_t ms);
+
+/* ---- member.c ---- */
+struct member *member_new(struct chain *c, struct provider *p);
+void member_free(struct member *m);
+/* Reads soon; at once when that has not been done yet. */
+void member_hurry(struct member *m);
+/* As soon as that can be. */
+void member_read_now(struct member *m);
+/* Forgets what was read from nodes that are no longer asked. */
+void member_stop(struct member *m);
+/* Decides whether it may be used, from what is known now, and tells the provider and the log. */
+void member_judge(struct member *m);
+/* Once a second. */
+void member_tick(struct member *m);
+/* What is owed beyond what the chain knows, by the provider's word and our own count. */
+struct u256 member_owed(const struct member *m);
+/* The same as funding sees it; is_wanted is the funder's to say. */
+struct funding_account member_account(const struct member *m);
+/* Whether our wallet pays and signs there (and not a key of the provider's). */
+bool member_has_wallet(const struct member *m);
+
+/* ---- member_token.c ---- */
+/* Makes a token when there is none, when its time has come, or when the account's generation is another. */
+void member_keep_token(struct member *m);
+void member_drop_tokens(struct member *m);
+void member_ask_token(struct member *m, uint64_t serial, chain_token_done *done, void *user);
+
+/* ---- funder.c ---- */
+void funder_init(struct funder *f, struct chain *c);
+void funder_release(struct funder *f);
+/* The nodes or the contracts are others now. */
+void funder_restart(struct funder *f);
+/* Other limits hold now: what was blocked may not be any more. */
+void funder_rules_changed(struct funder *f);
+/* Looks whether somebody is in need; does nothing while something is under way. */
+void funder_look(struct funder *f);
+/* Why funding does not help; NULL: nothing is in its way. */
+const char *funder_blocked(const struct funder *f);
+void funder_forget(struct funder *f, const struct member *m);
+
+#endif
