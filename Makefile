@@ -249,6 +249,11 @@ bench: ## CPU per request beside nginx and HAProxy (BENCH='--rounds 3'), and ns 
 	@node tests/bench/bench.mjs $(BENCH)
 	@sh scripts/dev/run-bench.sh $(B)
 
+.PHONY: strictness
+strictness: all ## the same hostile bytes to Moongate, HAProxy and nginx: writes tests/STRICTNESS.md
+	@sh scripts/dev/deps.sh install build test bench
+	@MOONGATE=$(B)/moongate node tests/bench/strictness.mjs tests/STRICTNESS.md && tail -n 6 tests/STRICTNESS.md
+
 $(B)/bench/%: tests/bench/%.c $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
