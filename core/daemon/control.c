@@ -1,4 +1,6 @@
 #include "daemon/control_private.h"
+#include "daemon/notify.h"
+#include "daemon/upgrade.h"
 #include "base/clock.h"
 #include "base/redact.h"
 #include "base/secrecy.h"
@@ -120,6 +122,18 @@ static void start_joining(struct control *c) {
   c->is_joining = true;
 }
 
+/* How long what runs may take. */
+static uint32_t begin_stop(struct control *c) {
+  uint32_t drain_ms = c->plan->settings.timeouts.drain;
+  c->is_stopping = true;
+  log_info("stopping: finishing what runs, at most %u ms", drain_ms);
+  prober_stop(&c->prober);
+  watch_stop(&c->watch);
+  reload_stop(c);
+  upgrade_stop(c);
+  return drain_ms ? drain_ms : 1;
+}
+
 static void stop(struct control *c) {
   if (c->is_stopping) {
     log_warn("second signal: ending at once");
@@ -127,22 +141,30 @@ static void stop(struct control *c) {
       worker_stop(&c->workers[i], 0);
     return;
   }
-  c->is_stopping = true;
-  log_info("stopping: finishing what runs, at most %u ms", c->plan->settings.timeouts.drain);
-  prober_stop(&c->prober);
-  watch_stop(&c->watch);
-  reload_stop(c);
+  uint32_t drain_ms = begin_stop(c);
+  notify_send("STOPPING=1");
   for (unsigned i = 0; i < c->n_workers; i++)
-    worker_stop(&c->workers[i], c->plan->settings.timeouts.drain ? c->plan->settings.timeouts.drain : 1);
+    worker_stop(&c->workers[i], drain_ms);
+  start_joining(c);
+}
+
+void control_retire(struct control *c) {
+  if (c->is_stopping) return;
+  uint32_t drain_ms = begin_stop(c);
+  for (unsigned i = 0; i < c->n_workers; i++)
+    worker_retire(&c->workers[i], drain_ms);
   start_joining(c);
 }
 
 static void on_signal(uv_signal_t *h, int number) {
   struct control *c = h->data;
-  if (number != SIGHUP) {
+  if (number != SIGHUP && number != SIGUSR2) {
     stop(c);
   } else if (!c->is_stopping && c->is_serving) {
-    reload_ask(c, NULL);
+    if (number == SIGHUP)
+      reload_ask(c, NULL);
+    else
+      upgrade_start(c);
   }
 }
 
@@ -166,6 +188,7 @@ static void on_sweep(struct wheel_timer *t) {
   trim_after_peak(c);
   session_sweep(c->shared.sessions, SWEEP_SHARDS, clock_mono_ms());
   control_follow_limits(c);
+  if (c->is_serving && !c->is_stopping) upgrade_say_alive(c);
   loop_timer_start(&c->loop, t, on_sweep, SWEEP_MS);
 }
 
@@ -192,6 +215,8 @@ static void greet(const struct control *c) {
   printf("listening on http://%s%s%s:%u\n", needs_brackets ? "[" : "", s->host, needs_brackets ? "]" : "",
          c->port);
   (void)fflush(stdout);
+  notify_send("READY=1\nSTATUS=%u providers, %u of them healthy, on port %u", plan->n_entries, healthy,
+              c->port);
   if (c->on_listening) c->on_listening(c->port);
 }
 
@@ -204,20 +229,28 @@ static void cannot_start(struct control *c, unsigned i, const char *err) {
   start_joining(c);
 }
 
+/* Those of worker i, which closes them from now on. */
+static unsigned take_sockets(struct control *c, unsigned i, int *out) {
+  unsigned n = 0;
+  for (unsigned k = i; k < c->sockets.n && n < HANDOVER_FDS_MAX; k += c->n_workers)
+    out[n++] = c->sockets.fds[k];
+  return n;
+}
+
 static void serve(struct control *c) {
   if (c->is_serving || c->is_stopping) return;
   c->is_serving = true;
   loop_timer_stop(&c->loop, &c->start_timer);
   for (unsigned i = 0; i < c->n_workers; i++) {
     char err[SCRIPT_ERROR_MAX];
-    int fd = c->fds[i];
     struct generation *g = reload_new_generation(c, i, NULL, err);
     if (!g) {
       cannot_start(c, i, err);
       return;
     }
-    c->fds[i] = -1;
-    if (worker_start(&c->workers[i], i, &c->shared, g, fd, err) == 0) continue;
+    int fds[HANDOVER_FDS_MAX];
+    unsigned n_fds = take_sockets(c, i, fds);
+    if (worker_start(&c->workers[i], i, &c->shared, g, fds, n_fds, err) == 0) continue;
     if (!c->workers[i].is_started) generation_free(g);
     cannot_start(c, i, err);
     return;
@@ -227,6 +260,7 @@ static void serve(struct control *c) {
   if (!own) log_warn("the strategy's health callback is not asked: %s", err);
   reload_follow_plan(c, own);
   greet(c);
+  upgrade_say_ready(c);
 }
 
 static void on_start_timer(struct wheel_timer *t);
@@ -318,18 +352,11 @@ static void open_session_store(struct control *c) {
 
 static bool bind_sockets(struct control *c) {
   const struct settings *s = &c->plan->settings;
+  const char *why = NULL;
   c->port = s->port;
-  c->fds = x_calloc(c->n_workers, sizeof *c->fds);
-  for (unsigned i = 0; i < c->n_workers; i++)
-    c->fds[i] = -1;
-  for (unsigned i = 0; i < c->n_workers; i++) {
-    const char *why = NULL;
-    c->fds[i] = listener_bind(s->host, &c->port, true, &why);
-    if (c->fds[i] >= 0) continue;
-    (void)fprintf(stderr, "moongate: cannot listen on %s:%u: %s\n", s->host, c->port, why);
-    return false;
-  }
-  return true;
+  if (handover_sockets(&c->inherited, &c->sockets, c->n_workers, s->host, &c->port, &why)) return true;
+  (void)fprintf(stderr, "moongate: cannot listen on %s:%u: %s\n", s->host, c->port, why);
+  return false;
 }
 
 /* SO_REUSEPORT would let a second program of the same user take half of the connections unnoticed. */
@@ -355,7 +382,7 @@ static unsigned count_workers(const struct settings *s) {
 }
 
 static void run_loop(struct control *c, struct settings_report *report) {
-  static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+  static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
   for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
     (void)uv_signal_init(&c->loop.uv, &c->signals[i]);
     c->signals[i].data = c;
@@ -397,6 +424,7 @@ static void *test_guard(void *arg) {
 static void release(struct control *c) {
   if (c->is_joining) (void)pthread_join(c->joiner, NULL);
   prober_stop(&c->prober);
+  upgrade_stop(c);
   loop_timer_stop(&c->loop, &c->start_timer);
   loop_timer_stop(&c->loop, &c->sweep_timer);
   loop_timer_stop(&c->loop, &c->window_timer);
@@ -408,9 +436,10 @@ static void release(struct control *c) {
   loop_close(&c->loop); /* frees the generations that workers returned */
   if (c->generation) generation_free(c->generation);
   free(c->windows);
-  for (unsigned i = 0; i < c->n_workers; i++)
-    if (c->fds[i] >= 0) (void)close(c->fds[i]);
-  free(c->fds);
+  /* The workers have closed theirs. */
+  if (!c->is_serving) sockets_release(&c->sockets);
+  sockets_release(&c->inherited.sockets);
+  free(c->sockets.fds);
   free(c->workers);
   session_store_close(c->store);
   session_table_free(c->shared.sessions);
@@ -428,6 +457,8 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
   raise_descriptor_limit();
   struct control c = {.options = o, .text = text, .on_listening = on_listening, .registry = registry_new()};
+  handover_take(&c.inherited);
+  c.parent_channel = c.inherited.channel;
   struct settings_report report;
   settings_report_init(&report);
   struct plan *plan = reload_load_plan(&report, o, text, c.registry);
@@ -437,6 +468,7 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
     (void)fprintf(stderr, "moongate: not started: %u problem%s\n", report.n_problems,
                   report.n_problems == 1 ? "" : "s");
     settings_report_release(&report);
+    sockets_release(&c.inherited.sockets);
     registry_free(c.registry);
     redact_forget_all();
     return 1;
@@ -461,7 +493,7 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   c.shared.ask_probe = ask_probe;
   c.shared.ask_token = ask_token;
   c.shared.started_wall_ms = clock_wall_ms();
-  if (port_is_free(&plan->settings) && bind_sockets(&c)) {
+  if ((c.inherited.sockets.n || port_is_free(&plan->settings)) && bind_sockets(&c)) {
     guard_start();
     open_session_store(&c);
     REQUIRE(pthread_create(&c.tester, NULL, test_guard, &c) == 0);
@@ -469,7 +501,6 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
     (void)pthread_join(c.tester, NULL);
   } else {
     c.exit_code = 1;
-    if (!c.fds) c.n_workers = 0;
     struct upstream_options up = {0};
     c.upstream = upstream_new(&c.loop, &up);
     prober_init(&c.prober, &c.loop, c.upstream);

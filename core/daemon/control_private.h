@@ -8,6 +8,7 @@
 #include "daemon/builder.h"
 #include "chain/chain.h"
 #include "daemon/control.h"
+#include "daemon/handover.h"
 #include "daemon/session_store.h"
 #include "daemon/watch.h"
 #include "daemon/worker.h"
@@ -22,6 +23,14 @@ struct reload_job {
   char **exports;           /* by worker; NULL entries: nothing was exported */
   unsigned n_left;          /* exports on their way */
   struct builder builder;   /* runs last */
+};
+
+/* The program that is to replace this one; pid 0: there is none. */
+struct successor {
+  pid_t pid;
+  int channel;
+  uv_poll_t *poll;
+  struct wheel_timer timer;
 };
 
 struct control {
@@ -43,12 +52,19 @@ struct control {
   const struct options *options;
   void (*on_listening)(uint16_t port);
   struct span text;
-  int *fds;
+  struct inherited inherited; /* until sockets are there */
+  struct sockets
+      sockets; /* worker i has those from i on, n_workers apart; closed by the workers, once started */
   uint16_t port;
   uint32_t peak; /* of active exchanges since the last wave of them */
   unsigned trims_left;
+  struct successor successor;
+  int parent_channel; /* to who started this program; -1: none listens */
+  uv_poll_t *parent_poll;
+  uint32_t pings;
+  uint64_t watchdog_due_ms;
   uint64_t last_generation, load_until_ms;
-  uv_signal_t signals[3];
+  uv_signal_t signals[4];
   struct wheel_timer start_timer, sweep_timer, window_timer;
   struct window *windows; /* by slot of the plan: attempts seen at the last look */
   bool is_probed;         /* the first round of health checks is over, or took too long */
@@ -57,6 +73,8 @@ struct control {
   int exit_code;
 };
 
+/* Another process has taken over: finishes what runs, then ends. */
+void control_retire(struct control *c);
 /* Bounds of connections by the plan's settings and the limit of open files. */
 void control_follow_limits(struct control *c);
 /* A plan whose configuration and strategy are fine (the canary included), or NULL with the problems in the report. */

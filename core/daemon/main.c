@@ -1,8 +1,10 @@
 /* main: parses the command line and hands over to the command. */
 #include "daemon/control.h"
 #include "daemon/demo.h"
+#include "daemon/handover.h"
 #include "daemon/sim.h"
 #include "daemon/simulate.h"
+#include "daemon/supervise.h"
 #include "net/upstream.h"
 
 #include <malloc.h>
@@ -30,6 +32,7 @@ int main(int argc, char **argv) {
   case OPTIONS_WRONG: return 2;
   default: break;
   }
+  if (o.command == COMMAND_RUN && o.supervise && !handover_is_supervised()) return supervise_main(argv);
   if (upstream_global_init()) {
     (void)fprintf(stderr, "moongate: libcurl cannot be initialised\n");
     return 1;

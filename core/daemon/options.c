@@ -31,6 +31,8 @@ const struct flag_spec OPTIONS_FLAGS[] = {
     {ON_RUN | ON_CHECK, "rpc", "URL", VALUE_TEXT, AT(overrides.rpc), 0, 0, NULL, "node of the chain"},
     {ON_SERVE, "workers", "N", VALUE_LONG, AT(overrides.workers), 0, 256, NULL,
      "threads that serve, 0 is one per core (default 0)"},
+    {ON_RUN, "supervise", NULL, VALUE_SET, AT(supervise), 0, 0, NULL,
+     "start the program again when it dies, with its sockets kept open"},
     {ON_SERVE, "log-level", "L", VALUE_CHOICE, AT(overrides.log_level), 0, 0, "debug info warn error off",
      "debug, info, warn, error or off (default info)"},
     {ON_SERVE, "log-format", "F", VALUE_CHOICE, AT(overrides.log_format), 0, 0, "text json",
@@ -451,6 +453,7 @@ static enum options_result check_needed(const struct options *o, const struct co
 
 enum options_result options_parse(struct options *out, int argc, char **argv) {
   set_defaults(out);
+  out->argv = argv;
   int at = 1;
   if (argc < 2 || is_help_flag(argv[1])) return print_help(argc, argv, at);
   if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {

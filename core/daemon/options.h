@@ -55,7 +55,9 @@ struct simulate_options {
 /* overrides.providers points into provider_list: never copied. */
 struct options {
   enum command command; /* version, help and completion print and never get here: OPTIONS_DONE */
+  char **argv;          /* the whole command line, to start it again */
   const char *config;   /* run, check: path or NULL */
+  bool supervise;       /* run: a parent that starts the program again when it dies */
   const char *file;     /* strategy check: FILE */
   const char *topic;    /* help: COMMAND or NULL */
   struct settings_overrides overrides;

@@ -13,6 +13,7 @@
 #include "base/redact.h"
 #include "base/secrecy.h"
 #include "daemon/control_private.h"
+#include "daemon/notify.h"
 
 #include <math.h>
 #include <nettle/sha2.h>
@@ -204,6 +205,7 @@ static void answer(struct reload_ticket *t, bool ok, uint64_t generation, const 
 
 static void end_job(struct control *c) {
   struct reload_job *job = c->job;
+  notify_send("READY=1");
   c->job = NULL;
   for (unsigned i = 0; job->exports && i < c->n_workers; i++)
     free(job->exports[i]);
@@ -306,6 +308,7 @@ void reload_take_key(struct control *c, struct settings_report *report) {
 /* From the configuration; false when that has ended the job. */
 static bool load_configuration(struct control *c) {
   struct reload_job *job = c->job;
+  notify_reloading();
   struct settings_report report;
   settings_report_init(&report);
   job->plan = settings_load(&report, c->options->config, c->text, &c->options->overrides, c->registry);

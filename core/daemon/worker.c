@@ -13,6 +13,7 @@ struct order {
   struct worker *worker;
   struct generation *generation;
   uint32_t drain_ms;
+  bool is_retiring; /* another process serves: no hurry with idle connections */
 };
 
 static struct conn_limits limits_of(const struct settings *s) {
@@ -39,6 +40,25 @@ static void start_tick(struct worker *w) {
     loop_timer_stop(&w->loop, &w->tick_timer);
 }
 
+static void close_listeners(struct worker *w) {
+  for (unsigned i = 0; i < w->n_listeners; i++)
+    listener_close(&w->listeners[i]);
+}
+
+/* All or none; takes the descriptors over in any case. */
+static int open_listeners(struct worker *w, const int *fds, unsigned n) {
+  int err = 0;
+  w->listeners = x_calloc(n, sizeof *w->listeners);
+  for (unsigned i = 0; i < n; i++) {
+    if (err)
+      (void)close(fds[i]);
+    else
+      err = listener_open(&w->listeners[w->n_listeners++], &w->flow.server, fds[i]);
+  }
+  if (err) close_listeners(w);
+  return err;
+}
+
 static void *run(void *arg) {
   struct worker *w = arg;
   generation_bind(w->flow.generation);
@@ -46,7 +66,7 @@ static void *run(void *arg) {
   (void)uv_run(&w->loop.uv, UV_RUN_DEFAULT);
   /* Stopped: whatever is left is cut off. */
   conn_server_abort(&w->flow.server);
-  listener_close(&w->listener);
+  close_listeners(w);
   loop_timer_stop(&w->loop, &w->drain_timer);
   loop_timer_stop(&w->loop, &w->tick_timer);
   loop_timer_stop(&w->loop, &w->flow.queue_timer);
@@ -56,6 +76,7 @@ static void *run(void *arg) {
   generation_free(w->flow.generation);
   buf_release(&w->flow.head);
   buf_release(&w->flow.text);
+  free(w->listeners);
   return NULL;
 }
 
@@ -64,8 +85,8 @@ static bool spare_descriptor(void *context) {
   return conn_server_reclaim(context);
 }
 
-int worker_start(struct worker *w, unsigned index, struct shared *shared, struct generation *g, int fd,
-                 char err[SCRIPT_ERROR_MAX]) {
+int worker_start(struct worker *w, unsigned index, struct shared *shared, struct generation *g,
+                 const int *fds, unsigned n_fds, char err[SCRIPT_ERROR_MAX]) {
   const struct plan *plan = generation_plan(g);
   *w = (struct worker){0};
   struct flow *f = &w->flow;
@@ -76,7 +97,8 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
   int code = loop_init(&w->loop);
   if (code) {
     (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot make an event loop: %s", err_text(code));
-    (void)close(fd);
+    for (unsigned i = 0; i < n_fds; i++)
+      (void)close(fds[i]);
     return code;
   }
   list_init(&f->exchanges);
@@ -93,7 +115,7 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
                                      .idle_ms = 55000,
                                      .is_curl_only = strcmp(plan->settings.upstream, "curl") == 0};
   f->upstream = upstream_new(&w->loop, &options);
-  code = listener_open(&w->listener, &f->server, fd);
+  code = open_listeners(w, fds, n_fds);
   if (code) (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot listen: %s", err_text(code));
   /* Signals are control's. */
   sigset_t all, before;
@@ -181,9 +203,14 @@ static void stop(struct loop_message *m) {
   struct order *o = container_of(m, struct order, message);
   struct worker *w = o->worker;
   if (!w->loop.is_closing) {
-    listener_close(&w->listener);
+    for (unsigned i = 0; i < w->n_listeners && o->drain_ms && !o->is_retiring; i++)
+      listener_empty(&w->listeners[i]);
+    close_listeners(w);
     if (o->drain_ms) {
-      conn_server_stop(&w->flow.server);
+      if (o->is_retiring)
+        conn_server_retire(&w->flow.server, o->drain_ms / 2);
+      else
+        conn_server_stop(&w->flow.server);
       w->drain_until_ms = loop_now_ms(&w->loop) + o->drain_ms;
       loop_timer_start(&w->loop, &w->drain_timer, check_drained, 0);
     } else {
@@ -193,12 +220,34 @@ static void stop(struct loop_message *m) {
   free(o);
 }
 
-void worker_stop(struct worker *w, uint32_t drain_ms) {
+static void order_stop(struct worker *w, uint32_t drain_ms, bool is_retiring) {
   if (!w->is_started) return;
   struct order *o = x_calloc(1, sizeof *o);
   o->worker = w;
   o->drain_ms = drain_ms;
+  o->is_retiring = is_retiring;
   o->message.on_loop = stop;
+  loop_post(&w->loop, &o->message);
+}
+
+void worker_stop(struct worker *w, uint32_t drain_ms) {
+  order_stop(w, drain_ms, false);
+}
+
+void worker_retire(struct worker *w, uint32_t drain_ms) {
+  order_stop(w, drain_ms, true);
+}
+
+static void answer_ping(struct loop_message *m) {
+  struct order *o = container_of(m, struct order, message);
+  __atomic_fetch_add(&o->worker->pongs, 1, __ATOMIC_RELAXED);
+  free(o);
+}
+
+void worker_ping(struct worker *w) {
+  struct order *o = x_calloc(1, sizeof *o);
+  o->worker = w;
+  o->message.on_loop = answer_ping;
   loop_post(&w->loop, &o->message);
 }
 

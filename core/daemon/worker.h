@@ -12,19 +12,21 @@
 struct worker {
   struct flow flow;
   struct loop loop;
-  struct listener listener;
+  struct listener *listeners;
+  unsigned n_listeners;
   pthread_t thread;
   struct wheel_timer drain_timer, tick_timer;
   uint64_t drain_until_ms;
   bool is_started;
+  uint32_t pongs; /* atomic: pings it has answered */
 };
 
 /*
- * Builds everything and starts the thread, which accepts from `fd` and decides with `g` (both taken over, but for `g`
- * when this fails before the thread runs). 0, or an error text in err; w->is_started tells whether a thread runs.
+ * Builds everything and starts the thread, which accepts from the `n_fds` sockets and decides with `g` (all taken over,
+ * but for `g` when this fails before the thread runs). 0, or an error text in err; w->is_started tells whether a thread runs.
  */
-int worker_start(struct worker *w, unsigned index, struct shared *shared, struct generation *g, int fd,
-                 char err[SCRIPT_ERROR_MAX]) MUST_CHECK;
+int worker_start(struct worker *w, unsigned index, struct shared *shared, struct generation *g,
+                 const int *fds, unsigned n_fds, char err[SCRIPT_ERROR_MAX]) MUST_CHECK;
 /* The next requests are decided by `g`, which is taken over. */
 void worker_adopt(struct worker *w, struct generation *g);
 /* A wave of requests is over: frees what was kept for it. */
@@ -41,6 +43,13 @@ struct worker_export {
 void worker_ask_export(struct worker *w, void (*on_answer)(struct loop_message *), void *context);
 /* Stops accepting, finishes what runs within drain_ms (0: ends at once). The thread then ends. */
 void worker_stop(struct worker *w, uint32_t drain_ms);
+/*
+ * Another process accepts from the same sockets now: lets go of them, finishes what runs and answers one more request
+ * on each idle connection, within drain_ms. The thread then ends.
+ */
+void worker_retire(struct worker *w, uint32_t drain_ms);
+/* `pongs` rises when the worker's loop comes round. */
+void worker_ping(struct worker *w);
 void worker_join(struct worker *w);
 
 #endif

@@ -28,6 +28,7 @@ struct backlog {
 
 static void parse(struct conn *c);
 static void on_deadline(struct wheel_timer *t);
+static void enter_idle(struct conn *c);
 
 static struct backlog *need_backlog(struct conn *c) {
   if (c->backlog) return c->backlog;
@@ -126,6 +127,15 @@ void conn_server_stop(struct conn_server *s) {
   list_each(node, next, &s->conns) {
     struct conn *c = container_of(node, struct conn, node);
     if (c->state == CONN_IDLE && conn_pending(c) == 0) close_now(c);
+  }
+}
+
+void conn_server_retire(struct conn_server *s, uint32_t idle_ms) {
+  s->is_stopping = s->is_retiring = true;
+  if (s->limits.idle_ms > idle_ms) s->limits.idle_ms = idle_ms;
+  list_each(node, next, &s->conns) {
+    struct conn *c = container_of(node, struct conn, node);
+    if (c->state == CONN_IDLE && conn_pending(c) == 0) enter_idle(c);
   }
 }
 
@@ -301,6 +311,11 @@ static bool take_head(struct conn *c, const char *data, size_t len, size_t *used
   return true;
 }
 
+/* Nobody gets another request on a connection, not even where the answer's head let him hope for it. */
+static bool is_closing_idle(const struct conn_server *s) {
+  return s->is_stopping && !s->is_retiring;
+}
+
 static void end_of_body(struct conn *c) {
   c->body_ended = true;
   loop_timer_stop(c->server->loop, &c->timer);
@@ -356,7 +371,7 @@ static size_t take_body(struct conn *c, const char *data, size_t len) {
 
 /* The request and its answer are both complete. */
 static void next_request(struct conn *c) {
-  if (!c->keep_alive || c->saw_eof || c->server->is_stopping) {
+  if (!c->keep_alive || c->saw_eof || is_closing_idle(c->server)) {
     if (conn_pending(c) == 0) close_now(c);
     return;
   }
@@ -549,7 +564,7 @@ void conn_finish(struct conn *c, bool keep) {
   c->is_active = false;
   c->is_finished = true;
   c->user = NULL;
-  c->keep_alive = c->keep_alive && keep && !c->server->is_stopping;
+  c->keep_alive = c->keep_alive && keep && !is_closing_idle(c->server);
   if (!c->body_ended) {
     bool is_small = c->keep_alive && (c->framing == HTTP_CHUNKED || c->body_left <= CONN_DRAIN_MAX);
     if (is_small) {

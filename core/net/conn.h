@@ -63,6 +63,7 @@ struct conn_server {
   struct list conns;
   unsigned n_conns;
   bool is_stopping;            /* finish what runs, accept no further requests */
+  bool is_retiring;            /* but one more on each connection whose client may count on it */
   struct http_request scratch; /* the head being handled */
 };
 
@@ -101,6 +102,11 @@ void conn_server_init(struct conn_server *s, struct loop *loop, const struct con
                       const struct conn_limits *limits);
 /* Idle connections close now, the others after their answer. */
 void conn_server_stop(struct conn_server *s);
+/*
+ * Answers say that the connection ends with them; idle connections may bring one more request, and close after at
+ * most idle_ms. Nobody who is about to ask finds a closed door.
+ */
+void conn_server_retire(struct conn_server *s, uint32_t idle_ms);
 /* Closes all at once (on_gone is called for the active ones). */
 void conn_server_abort(struct conn_server *s);
 

@@ -128,6 +128,10 @@ static void on_readable(uv_poll_t *p, int status, int events) {
   }
 }
 
+void listener_empty(struct listener *l) {
+  if (l->is_open) on_readable(&l->poll, 0, UV_READABLE);
+}
+
 int listener_open(struct listener *l, struct conn_server *s, int fd) {
   *l = (struct listener){.server = s, .fd = fd, .reserve = -1};
   int err = uv_poll_init_socket(&s->loop->uv, &l->poll, fd);

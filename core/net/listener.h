@@ -28,6 +28,8 @@ struct listener {
 int listener_bind(const char *host, uint16_t *port, bool share, const char **why) MUST_CHECK;
 /* Accepts from `fd` into the server from now on; takes the descriptor over. */
 int listener_open(struct listener *l, struct conn_server *s, int fd) MUST_CHECK;
+/* Takes who waits already: closing the socket would send them away. */
+void listener_empty(struct listener *l);
 void listener_close(struct listener *l);
 
 #endif

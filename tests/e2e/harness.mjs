@@ -73,7 +73,7 @@ function luaString(s) {
 
 const REPORT = /ERROR: (Address|Leak|Memory)Sanitizer|WARNING: ThreadSanitizer|runtime error:|internal error at/;
 
-function environment(extra = {}) {
+export function environment(extra = {}) {
   const env = { ...process.env, ...extra };
   env.XDG_STATE_HOME ??= path.join(tmpdir(), 'moongate-state');
   for (const name of ['http_proxy', 'https_proxy', 'all_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY']) delete env[name];
@@ -121,6 +121,7 @@ export class Daemon {
       child.once('close', (code, signal) => resolve({ code, signal }));
     });
     this.exited.catch(() => {});
+    this.ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
     child.stdout.on('data', (b) => (this.stdout += b));
     child.stderr.on('data', (b) => (this.stderr += b));
   }
@@ -172,6 +173,14 @@ export class Daemon {
     assert.doesNotMatch(this.stderr, REPORT);
   }
 
+  // As waitExit(), while a successor goes on with the same output.
+  async waitReplaced(ms = 20000) {
+    this.isStopped = true;
+    const result = await within(this.ended, ms, 'the exit');
+    assert.doesNotMatch(this.stderr, REPORT);
+    return result;
+  }
+
   // A clean stop: exit code 0 and no sanitizer report.
   async stop() {
     if (this.isStopped) return;
@@ -190,12 +199,12 @@ export class Daemon {
 
 // Starts `moongate run` and waits for its "listening" line. `config`: a table, or the text of a file; `files`: the limit
 // of open files; `folder`: that of a daemon that ran before, whose state is found again.
-export async function startDaemon(t, config, { args = [], env, files, folder = temporaryFolder(t) } = {}) {
+export async function startDaemon(t, config, { args = [], env, files, program = BINARY, folder = temporaryFolder(t) } = {}) {
   const file = path.join(folder, 'moongate.lua');
   const defaults = { host: '127.0.0.1', port: 0, workers: 2, healthCheckInterval: 60000 };
   const text = typeof config === 'string' ? config : `return ${toLua({ ...defaults, ...config })}\n`;
   writeFileSync(file, text);
-  const command = [BINARY, 'run', file, ...args];
+  const command = [program, 'run', file, ...args];
   if (files) command.unshift('sh', '-c', `ulimit -n ${files}; exec "$0" "$@"`);
   const state = { XDG_STATE_HOME: path.join(folder, 'state'), ...env };
   const child = spawn(command[0], command.slice(1), { env: environment(state), stdio: ['ignore', 'pipe', 'pipe'] });
