@@ -37,6 +37,7 @@ static struct key *map_pages(void) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   size_t bytes = context_offset() + secp256k1_context_preallocated_size(SECP256K1_CONTEXT_NONE);
   bytes = (bytes + page - 1) / page * page;
+  /* cppcheck-suppress invalidFunctionArg ; -1 is what an anonymous mapping takes */
   void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return NULL;
   struct key *k = at;

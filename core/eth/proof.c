@@ -212,7 +212,7 @@ static void judge_routing(struct proof *out, const struct span parts[PARTS_MAX],
 
 static void judge_text(struct proof *out, struct span text, const struct proof_expectation *x,
                        const struct proof_evidence *e) {
-  struct span parts[PARTS_MAX];
+  struct span parts[PARTS_MAX] = {SPAN_NONE};
   out->n_parts = split(parts, text);
   if (out->n_parts == 2 || out->n_parts == PARTS_MAX) {
     judge_request(out, parts[PART_REQUEST], e);

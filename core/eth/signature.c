@@ -55,7 +55,9 @@ void signature_text(char out[SIGNATURE_TEXT_LEN + 1], const struct signature *s)
   memcpy(out, "0x", 2);
   hex_write(out + 2, s->r, 32);
   hex_write(out + 66, s->s, 32);
-  memcpy(out + 130, s->parity ? "1c" : "1b", 3);
+  out[130] = '1';
+  out[131] = s->parity ? 'c' : 'b';
+  out[132] = '\0';
 }
 
 /* Whether a number of 32 bytes is in 1 … n-1, n being the order of the group. */
