@@ -27,6 +27,13 @@ void arena_init(struct arena *a, struct arena_pool *pool, size_t max_bytes) {
   *a = (struct arena){.pool = pool, .max = max_bytes};
 }
 
+void arena_init_at(struct arena *a, struct arena_pool *pool, size_t max_bytes, void *memory, size_t size) {
+  size_t gap = -(uintptr_t)memory & 7;
+  arena_init(a, pool, max_bytes);
+  a->at = (char *)memory + gap;
+  a->end = (char *)memory + (size & ~(size_t)7);
+}
+
 void arena_reset(struct arena *a) {
   while (a->chunks) {
     struct arena_chunk *c = a->chunks;

@@ -31,6 +31,8 @@ void arena_pool_init(struct arena_pool *p, unsigned max_free);
 void arena_pool_release(struct arena_pool *p);
 
 void arena_init(struct arena *a, struct arena_pool *pool, size_t max_bytes);
+/* The same, with memory of the caller's to begin with, which must outlive the arena. */
+void arena_init_at(struct arena *a, struct arena_pool *pool, size_t max_bytes, void *memory, size_t size);
 /* Returns all chunks to the pool; the arena is empty and usable again. */
 void arena_reset(struct arena *a);
 

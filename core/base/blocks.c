@@ -40,14 +40,25 @@ static size_t size_of_class(unsigned class) {
   return class < fine ? (class + 1) * (size_t)BLOCK_STEP : (size_t)1 << (class - fine + 12);
 }
 
+static struct block *pop(struct blocks *b, unsigned class, size_t size) {
+  struct block *first = b->free[class];
+  b->free[class] = first->next;
+  b->kept -= size;
+  if (--b->n[class] < b->spare[class]) b->spare[class] = b->n[class];
+  return first;
+}
+
 void blocks_shrink(struct blocks *b, size_t keep) {
-  for (unsigned i = BLOCK_CLASSES; i-- > 0;) {
-    while (b->free[i] && b->kept > keep) {
-      struct block *first = b->free[i];
-      b->free[i] = first->next;
-      b->kept -= size_of_class(i);
-      free(first);
-    }
+  for (unsigned i = BLOCK_CLASSES; i-- > 0;)
+    while (b->free[i] && b->kept > keep)
+      free(pop(b, i, size_of_class(i)));
+}
+
+void blocks_trim(struct blocks *b) {
+  for (unsigned i = 0; i < BLOCK_CLASSES; i++) {
+    for (uint32_t n = b->spare[i]; n; n--)
+      free(pop(b, i, size_of_class(i)));
+    b->spare[i] = b->n[i];
   }
 }
 
@@ -60,10 +71,7 @@ void *blocks_take(struct blocks *b, size_t need, size_t *size) {
   unsigned class = class_of(need, &whole);
   if (size) *size = whole;
   if (UNLIKELY(class == BLOCK_CLASSES || !b->free[class])) return x_malloc(whole);
-  struct block *first = b->free[class];
-  b->free[class] = first->next;
-  b->kept -= whole;
-  return first;
+  return pop(b, class, whole);
 }
 
 void blocks_give(struct blocks *b, void *p, size_t size) {
@@ -77,5 +85,6 @@ void blocks_give(struct blocks *b, void *p, size_t size) {
   struct block *block = p;
   block->next = b->free[class];
   b->free[class] = block;
+  b->n[class]++;
   b->kept += whole;
 }

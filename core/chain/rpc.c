@@ -26,6 +26,7 @@ struct rpc_call {
   struct upstream_call *call;
   struct wheel_timer clock;
   struct buf request, answer;
+  struct span body; /* of the request */
   int status;
   uint64_t retry_after_ms;
 };
@@ -223,12 +224,13 @@ static void ask(struct rpc_call *c) {
   buf_putf(&c->request, "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"method\":\"%s\",\"params\":%s}",
            (unsigned long long)c->id, c->is_checking ? CHECK_METHOD : c->method,
            c->is_checking ? "[]" : c->params);
+  c->body = buf_span(&c->request);
   struct upstream_request req = {
       .is_post = true,
       .base = span_str(node->origin),
       .path = span_str(node->target),
       .fields = {span_make(fields, sizeof fields - 1)},
-      .body = {buf_span(&c->request)},
+      .body = &c->body,
       .n_body = 1,
       .connect_ms = RPC_CONNECT_MS,
       .events = &EVENTS,

@@ -4,9 +4,13 @@
 #include "model/refusal.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-#define RENEW_MS 10000 /* for a fresh session token, before the next provider is tried */
+#define RENEW_MS      10000 /* for a fresh session token, before the next provider is tried */
+#define ARENA_RESERVE (64u * 1024)
+#define DETAIL_MAX    160
 
 static const struct upstream_events EVENTS;
 
@@ -67,14 +71,29 @@ void attempt_abort(struct attempt *a, enum outcome_class class) {
   if (attempt_is_running(a)) settle(a, class);
 }
 
+bool attempt_has_sent(const struct attempt *a) {
+  if (a->onchain) return false; /* its digest may still be at work */
+  return !a->call || upstream_has_sent(a->call);
+}
+
+PRINTF_LIKE(2, 3) static void explain(struct attempt *a, const char *fmt, ...) {
+  char text[DETAIL_MAX];
+  va_list args;
+  va_start(args, fmt);
+  int n = vsnprintf(text, sizeof text, fmt, args);
+  va_end(args);
+  size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+  struct span copy = arena_copy(a->arena, span_make(text, len));
+  a->detail = copy.ptr ? copy.ptr : "";
+}
+
 /* ---- clocks ---- */
 
 static void on_clock(struct wheel_timer *t) {
   struct attempt *a = container_of(t, struct attempt, clock);
   bool is_first = a->first_byte_us == 0;
-  (void)snprintf(a->detail, sizeof a->detail,
-                 is_first ? "no byte within %u ms" : "no further byte within %u ms",
-                 is_first ? a->settings->timeouts.first_byte : a->settings->timeouts.idle);
+  explain(a, is_first ? "no byte within %u ms" : "no further byte within %u ms",
+          is_first ? a->settings->timeouts.first_byte : a->settings->timeouts.idle);
   end(a, is_first ? OUTCOME_TIMEOUT_TTFT : OUTCOME_TIMEOUT_IDLE);
 }
 
@@ -122,6 +141,8 @@ static bool keep_fields(struct attempt *a, const struct http_response *head) {
               !(has_connection && http_is_named_by_connection(head->fields, head->n_fields, f->name));
     if (keep[i]) len += f->name.len + f->value.len + 4;
   }
+  /* What a provider sends must not take the room that the next attempts need. */
+  if (len + ARENA_RESERVE > a->arena->max - a->arena->used) return false;
   char *p = arena_alloc(a->arena, len + 1);
   if (!p) return false;
   a->fields = span_make(p, len);
@@ -197,7 +218,7 @@ static void note_retry_after(struct attempt *a, const struct http_response *head
 }
 
 static void fail(struct attempt *a, enum outcome_class class, const char *detail) {
-  (void)snprintf(a->detail, sizeof a->detail, "%s", detail);
+  explain(a, "%s", detail);
   end(a, class);
 }
 
@@ -212,7 +233,7 @@ static void on_head(void *user, const struct http_response *head) {
     return;
   }
   const struct http_field *f = http_find(head->fields, head->n_fields, HTTP_FIELD_ZG_RES_KEY);
-  if (f && f->value.len <= SESSION_KEY_MAX) span_to_text(a->res_key, sizeof a->res_key, f->value);
+  if (f && f->value.len <= SESSION_KEY_MAX) a->res_key = arena_copy(a->arena, f->value);
   a->length = head->framing == HTTP_LENGTH ? head->content_length : REPLY_LENGTH_UNKNOWN;
   if (head->status < 200 || head->status > 299) {
     a->phase = ATTEMPT_COLLECTING;
@@ -293,10 +314,10 @@ static enum outcome_class class_of_end(enum upstream_end how) {
 
 static void end_refused(struct attempt *a, enum outcome_class class, const char *reason) {
   if (reason[0]) {
-    (void)snprintf(a->detail, sizeof a->detail, "%s", reason);
+    explain(a, "%s", reason);
     a->outcome.reason = a->detail;
   } else {
-    (void)snprintf(a->detail, sizeof a->detail, "status %d", a->status);
+    explain(a, "status %d", a->status);
   }
   end(a, class);
 }
@@ -321,7 +342,7 @@ static void judge_refusal(struct attempt *a) {
     return;
   }
   struct refusal r;
-  char text[sizeof a->detail];
+  char text[DETAIL_MAX];
   refusal_read(&r, a->status, buf_span(&a->held), a->is_model_ours);
   refusal_text(text, sizeof text, &r);
   if (r.kind == REFUSAL_TOKEN && !a->entry->api_key && onchain_ask_token(a->onchain, on_token, a)) {
@@ -411,13 +432,12 @@ static void send_request(struct attempt *a, struct span path, struct span fields
       .base = span_str(a->entry->endpoint.text),
       .path = path,
       .fields = {fields, has_token ? token_fields(a->onchain) : own_fields(a)},
+      .body = body,
       .n_body = n_body,
       .connect_ms = a->settings->timeouts.connect,
       .events = &EVENTS,
       .user = a,
   };
-  for (unsigned i = 0; i < n_body; i++)
-    up.body[i] = body[i];
   loop_timer_start(a->flow->loop, &a->clock, on_clock, a->settings->timeouts.first_byte);
   upstream_start(a->flow->upstream, &up, &a->call);
 }
@@ -448,6 +468,7 @@ void attempt_start(struct attempt *a, const struct attempt_request *req) {
       .is_model_ours = req->is_model_ours,
       .outcome = {.connect_ms = NAN, .ttft_ms = NAN, .total_ms = NAN, .tokens_in = -1, .tokens_out = -1},
       .arena = req->arena,
+      .detail = "",
   };
   answer_init(&a->answer, ANSWER_OPAQUE);
   buf_init_in(&a->held, ATTEMPT_ERROR_MAX, &a->flow->loop->blocks);

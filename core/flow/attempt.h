@@ -61,12 +61,12 @@ struct attempt {
   uint64_t began_us, first_byte_us;
   struct wheel_timer clock; /* to the first byte, then between bytes */
   struct outcome outcome;
-  char detail[160];
+  const char *detail; /* why it failed, for log and error texts; never NULL */
   /* The answer: */
   int status;
-  struct span fields; /* end-to-end fields to relay, in `arena` */
-  uint64_t length;    /* of the body, or REPLY_LENGTH_UNKNOWN */
-  char res_key[SESSION_KEY_MAX + 1];
+  struct span fields;  /* end-to-end fields to relay, in `arena` */
+  uint64_t length;     /* of the body, or REPLY_LENGTH_UNKNOWN */
+  struct span res_key; /* ZG-Res-Key, in `arena`; empty: none */
   struct answer answer;
   struct buf held;
   struct arena *arena;
@@ -94,6 +94,8 @@ void attempt_abort(struct attempt *a, enum outcome_class class);
 static inline bool attempt_is_running(const struct attempt *a) {
   return a->phase != ATTEMPT_NONE;
 }
+/* The request has left whole: its body is not needed any more unless the attempt fails and another one follows. */
+bool attempt_has_sent(const struct attempt *a);
 /* Backpressure; while paused the clock between bytes stands still. */
 void attempt_pause(struct attempt *a);
 void attempt_resume(struct attempt *a);

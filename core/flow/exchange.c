@@ -123,7 +123,7 @@ static struct span cors_origin(struct exchange *x, const struct http_request *re
 
 struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req,
                               const struct route *route) {
-  struct exchange *x = blocks_take(&f->loop->blocks, sizeof *x, NULL);
+  struct exchange *x = blocks_take(&f->loop->blocks, EXCHANGE_BLOCK, NULL);
   *x = (struct exchange){.flow = f,
                          .id = ++f->last_exchange_id,
                          .generation = f->generation,
@@ -132,10 +132,10 @@ struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_
                          .started_us = clock_mono_us()};
   generation_enter(x->generation);
   request_body_init(&x->facts);
-  arena_init(&x->arena, &f->loop->arenas, EXCHANGE_ARENA_MAX);
+  arena_init_at(&x->arena, &f->loop->arenas, EXCHANGE_ARENA_MAX, x + 1, EXCHANGE_BLOCK - sizeof *x);
   size_t body_max = route && !route->kind ? route->body_max : x->plan->settings.max_body_bytes;
   buf_init_in(&x->body, body_max, &f->loop->blocks);
-  memcpy(x->peer, c->peer, sizeof x->peer);
+  x->peer = c->peer;
   list_push_back(&f->exchanges, &x->node);
   x->reply = (struct reply){.flow = f, .conn = c, .keep = true};
   x->reply.request_id = request_id(x, req);
@@ -185,7 +185,7 @@ void exchange_free(struct exchange *x) {
   arena_reset(&x->arena);
   list_remove(&x->node);
   struct generation *g = x->generation;
-  blocks_give(&f->loop->blocks, x, sizeof *x);
+  blocks_give(&f->loop->blocks, x, EXCHANGE_BLOCK);
   if (generation_leave(g) && g != f->generation) f->shared->return_generation(f->shared, g);
 }
 
@@ -291,7 +291,6 @@ static double hash53(struct span s) {
 static void fill_request(struct exchange *x, struct lb_request *r) {
   double elapsed = (double)(clock_mono_us() - x->started_us) / 1000;
   double left = (double)x->plan->settings.timeouts.total - elapsed;
-  size_t prefix = x->body.len < 1024 ? x->body.len : 1024;
   *r = (struct lb_request){
       .id = text_of(x->reply.request_id),
       .kind = text_of(span_str(x->route->kind)),
@@ -299,13 +298,13 @@ static void fill_request(struct exchange *x, struct lb_request *r) {
       .session_key = text_of(x->session_key),
       .client = text_of(span_str(x->peer)),
       .head = text_of(x->forward),
-      .body_bytes = (double)x->body.len,
-      .est_input_tokens = floor((double)x->body.len / 4),
+      .body_bytes = (double)x->body_bytes,
+      .est_input_tokens = floor((double)x->body_bytes / 4),
       .max_tokens = x->facts.max_tokens,
       .elapsed_ms = elapsed,
       .deadline_ms = left > 0 ? left : 0,
       .seed = hash53(x->reply.request_id),
-      .prefix_hash = prefix ? hash53(span_make(x->body.data, prefix)) : 0,
+      .prefix_hash = x->prefix_hash,
       .attempt = x->n_attempts + 1,
       .stream = x->facts.is_stream,
   };
@@ -337,11 +336,10 @@ static void try_provider(struct exchange *x, unsigned slot) {
   x->n_attempts++;
   x->state = EXCHANGE_TRYING;
   x->reply.provider = span_str(e->provider->id);
-  struct span segments[REQUEST_SEGMENTS_MAX];
   bool is_read = x->route->is_json && !x->is_multipart;
-  unsigned n =
-      request_body_splice(&x->facts, segments, buf_span(&x->body), is_read ? span_str(e->model) : SPAN_NONE,
-                          e->provider->kind == PROVIDER_ONCHAIN, &x->arena);
+  unsigned n = request_body_splice(&x->facts, x->segments, buf_span(&x->body),
+                                   is_read ? span_str(e->model) : SPAN_NONE,
+                                   e->provider->kind == PROVIDER_ONCHAIN, &x->arena);
   struct attempt_request req = {
       .flow = x->flow,
       .plan = x->plan,
@@ -349,7 +347,7 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .arena = &x->arena,
       .path = span_str(x->route->upstream_path),
       .fields = x->fields,
-      .body = segments,
+      .body = x->segments,
       .n_body = n,
       .wants_done_marker = x->route->is_chat && x->facts.is_stream,
       .is_model_ours = is_read && e->model != NULL,
@@ -539,12 +537,12 @@ static void relay_failure(struct exchange *x) {
 
 static void file_session(struct exchange *x) {
   const struct attempt *a = &x->attempt;
-  if (!a->answer.id_len && !a->res_key[0]) return;
+  if (!a->answer.id_len && !a->res_key.len) return;
   struct session s;
   memset(&s, 0, sizeof s);
   span_to_text(s.provider, sizeof s.provider, span_str(a->entry->provider->id));
   span_to_text(s.model, sizeof s.model, a->entry->model ? span_str(a->entry->model) : x->facts.model);
-  span_to_text(s.res_key, sizeof s.res_key, span_str(a->res_key));
+  span_to_text(s.res_key, sizeof s.res_key, a->res_key);
   span_to_text(s.id, sizeof s.id, span_make(a->answer.id, a->answer.id_len));
   s.created_wall_ms = clock_wall_ms();
   s.tokens_in = a->answer.tokens_in;
@@ -558,12 +556,26 @@ static void file_session(struct exchange *x) {
   session_put(x->flow->shared->sessions, &s, clock_mono_ms());
 }
 
+/* Nobody else will be asked: what has been sent is not needed any more. */
+static void drop_body(struct exchange *x) {
+  if (!x->body.data || !attempt_has_sent(&x->attempt)) return;
+  const char *key = x->session_key.ptr;
+  if (key >= x->body.data && key < x->body.data + x->body.len) {
+    struct span copy = arena_copy(&x->arena, x->session_key);
+    if (!copy.ptr) return;
+    x->session_key = copy;
+  }
+  buf_release(&x->body);
+  count_buffered(x, 0);
+}
+
 static void on_commit(struct attempt *a) {
   struct exchange *x = container_of(a, struct exchange, attempt);
   x->state = EXCHANGE_RELAYING;
   release_retry(x);
   (void)reply_begin(&x->reply, a->status, a->fields, a->length, buf_span(&a->held));
   buf_release(&a->held);
+  drop_body(x);
   if (x->reply.conn && conn_pending(x->reply.conn) >= CONN_HIGH_WATER) attempt_pause(a);
 }
 
@@ -667,6 +679,8 @@ static bool hold_to_pin(struct exchange *x) {
 void exchange_balance(struct exchange *x) {
   struct request_fault fault;
   bool is_read = x->route->is_json && !x->is_multipart;
+  x->body_bytes = x->body.len;
+  if (x->body.len) x->prefix_hash = hash53(span_make(x->body.data, x->body.len < 1024 ? x->body.len : 1024));
   if (is_read && !request_body_read(&x->facts, &fault, buf_span(&x->body), x->route->is_chat, &x->arena)) {
     exchange_error(x, 400, "invalid_request_error", fault.code, fault.message);
     return;

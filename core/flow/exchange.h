@@ -20,6 +20,7 @@
 #include "wire/request_body.h"
 
 #define EXCHANGE_ARENA_MAX (192u * 1024)
+#define EXCHANGE_BLOCK     1600 /* bytes of an exchange with the first part of its arena */
 
 struct exchange;
 
@@ -61,11 +62,13 @@ struct exchange {
   enum http_method method;
   struct span path; /* of the request, without query */
   bool is_multipart, has_content_type;
-  char peer[48];
+  const char *peer; /* the client's address, in conn, which outlives the exchange */
 
   struct buf body;
   size_t announced;     /* the body's length, as its head says; 0: unknown */
   size_t counted_bytes; /* of body, in shared.buffered_bytes */
+  size_t body_bytes;    /* its length; the body itself may be gone once an answer has begun */
+  double prefix_hash;   /* of its beginning, for scripts */
   struct span forward;  /* the client's allow-listed fields, as lines */
   struct span fields;   /* these, and ours that are the same for each attempt */
   struct span session_key;
@@ -75,6 +78,7 @@ struct exchange {
   uint64_t started_us;
   uint64_t budget_wait_until_ms;
   struct wheel_timer deadline, delay;
+  struct span segments[REQUEST_SEGMENTS_MAX]; /* of the body, as it goes to the provider that is tried */
   struct slot_set serves, tried;
   uint16_t *planned; /* what is left of a strategy's ordered list, in the arena */
   unsigned n_planned;

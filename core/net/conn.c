@@ -299,7 +299,6 @@ static bool take_head(struct conn *c, const char *data, size_t len, size_t *used
   if (req->framing == HTTP_CHUNKED) chunk_decoder_init(&c->chunk);
   c->is_active = true;
   c->is_finished = false;
-  c->drained = 0;
   c->window_bytes = 0;
   c->body_until_ms = loop_now_ms(s->loop) + s->limits.body_ms;
   c->state = CONN_BODY;
@@ -352,7 +351,6 @@ static size_t take_body(struct conn *c, const char *data, size_t len) {
       }
       if (r == CHUNK_MORE && piece.len == 0) return used;
     }
-    c->window_bytes += piece.len;
     if (c->state == CONN_DRAINING) {
       c->drained += piece.len;
       if (c->drained > CONN_DRAIN_MAX) {
@@ -360,6 +358,7 @@ static size_t take_body(struct conn *c, const char *data, size_t len) {
         return len;
       }
     } else if (piece.len) {
+      c->window_bytes += piece.len;
       c->server->ops->on_body(c, piece.ptr, piece.len);
     }
     if (c->framing == HTTP_LENGTH && c->body_left == 0 &&
@@ -569,6 +568,7 @@ void conn_finish(struct conn *c, bool keep) {
     bool is_small = c->keep_alive && (c->framing == HTTP_CHUNKED || c->body_left <= CONN_DRAIN_MAX);
     if (is_small) {
       c->state = CONN_DRAINING;
+      c->drained = 0;
       start_timer(c, DRAIN_MS);
     } else {
       enter_linger(c);

@@ -71,31 +71,35 @@ enum conn_state { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_WAITING, CONN_DRAINING, 
 
 struct backlog;
 
+/* As small as it can be: there may be many thousands that wait. */
 struct conn {
   uv_tcp_t tcp;
   struct conn_server *server;
   struct list node;
   void *user; /* of the layer above; NULL when no request is active there */
   enum conn_state state;
-  struct http_head_scan scan;
   enum http_framing framing;
+  struct http_head_scan scan;
+  uint8_t minor; /* HTTP/1.minor of the active request */
+  bool peer_is_loopback : 1;
+  bool is_over : 1; /* admitted beyond the bound: one short request, then it closes */
+  bool is_reading : 1, is_writing : 1, is_parsing : 1, has_faulted : 1;
+  bool is_placed : 1;   /* the last read filled the room it was given */
+  bool is_active : 1;   /* on_request was called, conn_finish was not */
+  bool is_finished : 1; /* conn_finish was called, pending output may remain */
+  bool keep_alive : 1;  /* what the client and we agreed on */
+  bool body_ended : 1, saw_eof : 1;
+  bool is_head_request : 1;
   struct chunk_decoder chunk;
-  uint64_t body_left, drained;
-  uint64_t window_bytes, body_until_ms;
+  uint64_t body_left, body_until_ms;
+  union {
+    uint64_t window_bytes; /* while a body is read */
+    uint64_t drained;      /* while one is dropped */
+  };
   struct backlog *backlog; /* bytes that wait, either way; NULL most of the time */
   struct wheel_timer timer;
-  char peer[48];                 /* address without port */
   struct address_count *address; /* in server.admission */
-  bool peer_is_loopback;
-  bool is_over; /* admitted beyond the bound: one short request, then it closes */
-  bool is_reading, is_writing, is_parsing, has_faulted;
-  bool is_placed;   /* the last read filled the room it was given */
-  bool is_active;   /* on_request was called, conn_finish was not */
-  bool is_finished; /* conn_finish was called, pending output may remain */
-  bool keep_alive;  /* what the client and we agreed on */
-  bool body_ended, saw_eof;
-  unsigned minor; /* HTTP/1.minor of the active request */
-  bool is_head_request;
+  char peer[48];                 /* address without port */
 };
 
 void conn_server_init(struct conn_server *s, struct loop *loop, const struct conn_ops *ops, void *context,

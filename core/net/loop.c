@@ -62,6 +62,12 @@ void loop_post(struct loop *l, struct loop_message *m) {
   if (is_closed) m->on_loop(m);
 }
 
+static void on_trim(struct wheel_timer *t) {
+  struct loop *l = container_of(t, struct loop, trim_timer);
+  blocks_trim(&l->blocks);
+  loop_timer_start(l, t, on_trim, LOOP_TRIM_MS);
+}
+
 int loop_init(struct loop *l) {
   *l = (struct loop){0};
   int err = uv_loop_init(&l->uv);
@@ -80,11 +86,13 @@ int loop_init(struct loop *l) {
   arena_pool_init(&l->arenas, 256);
   blocks_init(&l->blocks, LOOP_KEPT_BYTES);
   l->read_buf = x_malloc(LOOP_READ_BYTES);
+  loop_timer_start(l, &l->trim_timer, on_trim, LOOP_TRIM_MS);
   return 0;
 }
 
 void loop_close(struct loop *l) {
   l->is_closing = true;
+  loop_timer_stop(l, &l->trim_timer);
   pthread_mutex_lock(&l->mail_lock);
   l->is_mail_closed = true;
   pthread_mutex_unlock(&l->mail_lock);

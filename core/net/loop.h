@@ -15,7 +15,8 @@
 #include <uv.h>
 
 #define LOOP_READ_BYTES 65536
-#define LOOP_KEPT_BYTES (2u << 20) /* of blocks that are free */
+#define LOOP_KEPT_BYTES (8u << 20) /* of blocks that are free */
+#define LOOP_TRIM_MS    5000       /* those that are not needed for so long go back */
 
 /* Work for the loop's thread. The poster allocates it; the function frees it. */
 struct loop_message {
@@ -30,6 +31,7 @@ struct loop {
   uint64_t wheel_due_ms; /* when wheel_timer fires; 0: not running */
   struct arena_pool arenas;
   struct blocks blocks;
+  struct wheel_timer trim_timer;
   char *read_buf; /* LOOP_READ_BYTES */
   bool read_buf_is_lent;
   uv_async_t mail;

@@ -15,6 +15,7 @@ struct transport_ops {
   void (*cancel)(struct upstream_call *call);
   void (*pause)(struct upstream_call *call);
   void (*resume)(struct upstream_call *call);
+  bool (*has_sent)(struct upstream_call *call);
   double (*connect_ms)(struct upstream_call *call);
   void (*release)(struct transport *t); /* all calls have ended */
 };

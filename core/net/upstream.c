@@ -36,6 +36,10 @@ void upstream_resume(struct upstream_call *call) {
   call->ops->resume(call);
 }
 
+bool upstream_has_sent(struct upstream_call *call) {
+  return call->ops->has_sent(call);
+}
+
 double upstream_connect_ms(struct upstream_call *call) {
   return call->ops->connect_ms(call);
 }

@@ -41,14 +41,15 @@ struct upstream_events {
   void (*on_done)(void *user, enum upstream_end end, const char *detail);
 };
 
-/* All pointers are borrowed until the call has ended. */
+/* All pointers are borrowed until the call has ended; those of the body until upstream_has_sent(), when no failure
+ * can lead to the call being sent again. */
 struct upstream_request {
   bool is_post;     /* else GET */
   struct span base; /* "http://host:port/v1" */
   struct span path; /* "/chat/completions" */
   struct span
       fields[2]; /* "Name: value\r\n" lines without Host, Content-Length, Connection, Accept-Encoding */
-  struct span body[UPSTREAM_SEGMENTS_MAX]; /* sent one after the other */
+  const struct span *body; /* segments, sent one after the other */
   unsigned n_body;
   uint32_t connect_ms;
   const struct upstream_events *events;
@@ -75,6 +76,8 @@ void upstream_start(struct upstream *u, const struct upstream_request *req, stru
 void upstream_cancel(struct upstream_call *call);
 void upstream_pause(struct upstream_call *call);
 void upstream_resume(struct upstream_call *call);
+/* The whole request has left and, an answer having begun, will not be sent again. May stay false until the end. */
+bool upstream_has_sent(struct upstream_call *call);
 /* How long making the connection took (TLS included); 0 when one was used again. From on_head on. */
 double upstream_connect_ms(struct upstream_call *call);
 

@@ -609,6 +609,12 @@ static void resume_call(struct upstream_call *base) {
   run(u);
 }
 
+/* libcurl may hold on to what it was given. */
+static bool has_sent(struct upstream_call *base) {
+  (void)base;
+  return false;
+}
+
 static double connect_ms(struct upstream_call *base) {
   struct curl_call *call = container_of(base, struct curl_call, base);
   long fresh = 0;
@@ -628,6 +634,7 @@ static const struct transport_ops OPS = {.start = start,
                                          .cancel = cancel_call,
                                          .pause = pause_call,
                                          .resume = resume_call,
+                                         .has_sent = has_sent,
                                          .connect_ms = connect_ms,
                                          .release = release};
 

@@ -53,6 +53,7 @@ struct h1 {
   unsigned n_live;
   uint32_t idle_ms;
   struct http_response scratch;
+  struct buf head; /* scratch: of the request being sent */
   bool is_closing, is_released;
 };
 
@@ -63,8 +64,6 @@ struct socket {
   struct h1 *h1;
   struct origin *origin;
   struct h1_call *call;
-  uv_connect_t connect;
-  uv_write_t write;
   uint64_t idle_since_ms;
   bool is_reused, is_writing, is_reading, is_closing;
 };
@@ -76,7 +75,6 @@ struct h1_call {
   struct origin *origin;
   struct socket *socket;
   struct upstream_request req;
-  struct buf head;        /* of the request; being written, perhaps, until the call ends */
   struct buf answer_head; /* one that came in pieces */
   enum phase phase;
   unsigned next_address, interim;
@@ -101,7 +99,10 @@ static void begin(struct h1_call *call, bool fresh);
 
 /* Sockets and look-ups end on the loop, after release(); the last one takes the transport with it. */
 static void free_when_unused(struct h1 *h) {
-  if (h->is_released && list_is_empty(&h->origins)) free(h);
+  if (!h->is_released || !list_is_empty(&h->origins)) return;
+  if (h->head.data) wipe(h->head.data, h->head.cap);
+  buf_release(&h->head);
+  free(h);
 }
 
 static void forget_origin(struct origin *o) {
@@ -143,7 +144,6 @@ static void recycle(struct h1_call *call) {
   forget_origin(call->origin);
   h->n_live--;
   buf_release(&call->answer_head);
-  buf_release(&call->head);
   blocks_give(&h->loop->blocks, call, sizeof *call);
 }
 
@@ -381,16 +381,26 @@ static void resume_call(struct upstream_call *base) {
 
 /* ---- the request ---- */
 
-static void on_written(uv_write_t *w, int status) {
-  struct socket *s = w->data;
+/* What a full socket did not take at once; the head's bytes are copied, the scratch is needed for others. */
+struct late_write {
+  uv_write_t req;
+  size_t head_len;
+  char head[];
+};
+
+static void on_written(uv_write_t *req, int status) {
+  struct socket *s = req->data;
+  struct late_write *w = container_of(req, struct late_write, req);
   s->is_writing = false;
+  wipe(w->head, w->head_len);
+  blocks_give(&s->h1->loop->blocks, w, sizeof *w + w->head_len);
   /* A failed write shows when reading: an early answer may still be there. */
   (void)status;
 }
 
 static void put_head(struct h1_call *call) {
   const struct upstream_request *req = &call->req;
-  struct buf *b = &call->head;
+  struct buf *b = &call->h1->head;
   size_t body = 0;
   for (unsigned i = 0; i < req->n_body; i++)
     body += req->body[i].len;
@@ -407,13 +417,29 @@ static void put_head(struct h1_call *call) {
   buf_put_str(b, "\r\n");
 }
 
+static bool send_later(struct socket *s, uv_buf_t *bufs, unsigned n, bool has_head) {
+  struct blocks *blocks = &s->h1->loop->blocks;
+  size_t head_len = has_head ? bufs[0].len : 0;
+  struct late_write *w = blocks_take(blocks, sizeof *w + head_len, NULL);
+  w->head_len = head_len;
+  w->req.data = s;
+  if (has_head) {
+    memcpy(w->head, bufs[0].base, head_len);
+    bufs[0].base = w->head;
+  }
+  s->is_writing = uv_write(&w->req, (uv_stream_t *)&s->tcp, bufs, n, on_written) == 0;
+  if (!s->is_writing) blocks_give(blocks, w, sizeof *w + head_len);
+  return s->is_writing;
+}
+
 /* False: the connection is of no use. */
 static bool send_request(struct h1_call *call, struct socket *s) {
   const struct upstream_request *req = &call->req;
   uv_buf_t bufs[UPSTREAM_SEGMENTS_MAX + 1];
   unsigned n = 0;
   put_head(call);
-  bufs[n++] = uv_buf_init(call->head.data, (unsigned)call->head.len);
+  REQUIRE(req->n_body <= UPSTREAM_SEGMENTS_MAX);
+  bufs[n++] = uv_buf_init(call->h1->head.data, (unsigned)call->h1->head.len);
   for (unsigned i = 0; i < req->n_body; i++)
     if (req->body[i].len) bufs[n++] = uv_buf_init((char *)req->body[i].ptr, (unsigned)req->body[i].len);
   call->phase = PHASE_SENDING;
@@ -426,9 +452,7 @@ static bool send_request(struct h1_call *call, struct socket *s) {
   if (first == n) return true;
   bufs[first].base += sent;
   bufs[first].len -= sent;
-  s->write.data = s;
-  s->is_writing = uv_write(&s->write, (uv_stream_t *)&s->tcp, bufs + first, n - first, on_written) == 0;
-  return s->is_writing;
+  return send_later(s, bufs + first, n - first, first == 0);
 }
 
 static void use_socket(struct h1_call *call, struct socket *s) {
@@ -450,6 +474,7 @@ static void use_socket(struct h1_call *call, struct socket *s) {
 static void on_connected(uv_connect_t *c, int status) {
   struct socket *s = c->data;
   struct h1_call *call = s->call;
+  blocks_give(&s->h1->loop->blocks, c, sizeof *c);
   if (!call) { /* cancelled, or its time was over */
     close_socket(s);
     return;
@@ -506,9 +531,11 @@ static void connect_next(struct h1_call *call) {
     list_push_back(&h->sockets, &s->node);
     s->call = call;
     call->socket = s;
-    s->connect.data = s;
-    int err = uv_tcp_connect(&s->connect, &s->tcp, a, on_connected);
+    uv_connect_t *connect = blocks_take(&h->loop->blocks, sizeof *connect, NULL);
+    connect->data = s;
+    int err = uv_tcp_connect(connect, &s->tcp, a, on_connected);
     if (err) {
+      blocks_give(&h->loop->blocks, connect, sizeof *connect);
       close_socket(s);
       bool is_ours = err == UV_EMFILE || err == UV_ENFILE;
       call->end = is_ours ? UPSTREAM_NO_DESCRIPTOR : UPSTREAM_CONNECT;
@@ -680,12 +707,16 @@ static void start(struct transport *base, const struct upstream_request *req, st
   *call =
       (struct h1_call){.base.ops = h->base.ops, .h1 = h, .origin = find_origin(h, req->base), .req = *req};
   list_init(&call->node);
-  buf_init_in(&call->head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES, blocks);
   buf_init_in(&call->answer_head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES, blocks);
   call->origin->n_users++;
   h->n_live++;
   *out = &call->base;
   begin(call, false);
+}
+
+static bool has_sent(struct upstream_call *base) {
+  const struct h1_call *call = container_of(base, struct h1_call, base);
+  return call->phase == PHASE_BODY && call->socket && !call->socket->is_writing;
 }
 
 static double connect_ms(struct upstream_call *base) {
@@ -727,6 +758,7 @@ static const struct transport_ops OPS = {.start = start,
                                          .cancel = cancel,
                                          .pause = pause_call,
                                          .resume = resume_call,
+                                         .has_sent = has_sent,
                                          .connect_ms = connect_ms,
                                          .release = release};
 
@@ -737,6 +769,7 @@ struct transport *transport_h1_new(struct loop *loop, const struct upstream_opti
   h->idle_ms = options->idle_ms;
   list_init(&h->origins);
   list_init(&h->sockets);
+  buf_init(&h->head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES);
   loop_timer_start(loop, &h->sweep, on_sweep, SWEEP_MS);
   return &h->base;
 }

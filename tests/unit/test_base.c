@@ -108,6 +108,25 @@ static void shrunk_blocks_keep_what_they_may(void) {
   CHECK_INT(b.kept, 0);
 }
 
+static void trimmed_blocks_are_those_nobody_needed(void) {
+  struct blocks b;
+  blocks_init(&b, 1 << 22);
+  void *p[4];
+  for (unsigned i = 0; i < 4; i++)
+    p[i] = blocks_take(&b, 1000, NULL);
+  for (unsigned i = 0; i < 4; i++)
+    blocks_give(&b, p[i], 1000);
+  size_t all = b.kept;
+  blocks_trim(&b);
+  CHECK(b.kept == all); /* they were all out since the last trim */
+  blocks_give(&b, blocks_take(&b, 1000, NULL), 1000);
+  blocks_trim(&b);
+  CHECK(b.kept == all / 4);
+  blocks_trim(&b);
+  CHECK_INT(b.kept, 0);
+  blocks_release(&b);
+}
+
 static void blocks_are_as_large_as_asked(void) {
   struct blocks b;
   blocks_init(&b, 1 << 22);
@@ -512,6 +531,7 @@ int main(void) {
   RUN(buf_grows_without_losing_bytes);
   RUN(blocks_are_as_large_as_asked);
   RUN(shrunk_blocks_keep_what_they_may);
+  RUN(trimmed_blocks_are_those_nobody_needed);
   RUN(blocks_given_back_are_taken_again_by_either_size);
   RUN(blocks_keep_no_more_than_they_may);
   RUN(buf_in_blocks_keeps_its_maximum_and_its_bytes);
