@@ -5,6 +5,7 @@
 #include "daemon/sim.h"
 #include "daemon/simulate.h"
 #include "daemon/supervise.h"
+#include "daemon/verify_command.h"
 #include "net/upstream.h"
 
 #include <malloc.h>
@@ -17,6 +18,7 @@ static int run_command(const struct options *o) {
   case COMMAND_CHECK: return control_check(o);
   case COMMAND_STRATEGY_CHECK: return control_check_strategy(o->file);
   case COMMAND_STRATEGY_SIMULATE: return simulate_main(&o->simulate);
+  case COMMAND_VERIFY: return verify_main(&o->verify);
   case COMMAND_SIM_PROVIDER: return sim_main(&o->sim);
   default: return 2;
   }

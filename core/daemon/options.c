@@ -67,6 +67,14 @@ const struct flag_spec OPTIONS_FLAGS[] = {
     {ON_SIM, "seed", "N", VALUE_U64, AT(sim.seed), 0, 9007199254740991.0, NULL,
      "the same seed makes the same faults (default 1)"},
 
+    {ON_VERIFY, "host", "H", VALUE_TEXT, AT(verify.host), 0, 0, NULL,
+     "address of the balancer (default 127.0.0.1)"},
+    {ON_VERIFY, "port", "N", VALUE_INT, AT(verify.port), 1, 65535, NULL,
+     "port of the balancer (default 3000)"},
+    {ON_VERIFY, "api-key-env", "NAME", VALUE_ENV, AT(verify.api_key), 0, 0, NULL,
+     "send the key in this environment variable, for a balancer\nwith clientKeys"},
+    {ON_VERIFY, "json", NULL, VALUE_SET, AT(verify.is_json), 0, 0, NULL, "print the balancer's JSON"},
+
     {ON_SIMULATE, "providers", "N", VALUE_UNSIGNED, AT(simulate.providers), 1, PLAN_PROVIDERS_MAX, NULL,
      "number of made-up providers, of five kinds in turn (default 5)"},
     {ON_SIMULATE, "requests", "N", VALUE_UNSIGNED, AT(simulate.requests), 1, 1e7, NULL,
@@ -127,6 +135,13 @@ const struct command_spec OPTIONS_COMMANDS[] = {
      "Answers chats as a provider would, as slowly and as badly as the flags say.\n",
      "  moongate sim-provider --port 9001\n"
      "  moongate sim-provider --port 9002 --latency 300 --tokens-per-second 40 --error-rate 0.1\n"},
+    {"Check", "verify", "ID", ON_VERIFY, COMMAND_VERIFY, PRINTS_NOTHING, AT(verify.id),
+     "ask a running balancer whether an answer is proved",
+     "ID is the ZG-Res-Key header of an answer, or the id in it. The balancer asks the provider that\n"
+     "gave the answer for its signature, and compares it with the contract and with the bytes that\n"
+     "passed. Exit code 0 when the answer is valid, else 1.\n",
+     "  moongate verify 6f1a3c0e-0a4e-4b0a-9d57-2f5a3b0f7f11\n"
+     "  moongate verify chatcmpl-123 --port 8080 --json\n"},
     {"Other", "completion", "bash|zsh|fish", 0, COMMAND_HELP, PRINTS_COMPLETION, AT(topic),
      "print a script that completes commands and flags", "Prints a completion script for the shell.\n",
      "  moongate completion bash > /etc/bash_completion.d/moongate\n"
@@ -438,6 +453,7 @@ static void set_defaults(struct options *o) {
       .seed = 1,
   };
   o->simulate.seed = 1;
+  o->verify = (struct verify_options){.host = "127.0.0.1", .port = 3000};
 }
 
 /* What a command cannot do without. */

@@ -16,6 +16,7 @@ enum command {
   COMMAND_STRATEGY_CHECK,
   COMMAND_STRATEGY_SIMULATE,
   COMMAND_SIM_PROVIDER,
+  COMMAND_VERIFY,
   COMMAND_VERSION,
   COMMAND_HELP,
 };
@@ -52,6 +53,15 @@ struct simulate_options {
   bool is_json;
 };
 
+/* verify's flags. */
+struct verify_options {
+  const char *id;
+  const char *host;    /* 127.0.0.1 */
+  int port;            /* 3000 */
+  const char *api_key; /* a client key of the balancer; NULL: none */
+  bool is_json;
+};
+
 /* overrides.providers points into provider_list: never copied. */
 struct options {
   enum command command; /* version, help and completion print and never get here: OPTIONS_DONE */
@@ -64,6 +74,7 @@ struct options {
   const char *provider_list[256];
   struct sim_options sim;
   struct simulate_options simulate;
+  struct verify_options verify;
 };
 
 /* What main does after parsing. */

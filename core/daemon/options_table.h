@@ -18,6 +18,7 @@ enum {
   ON_STRATEGY_CHECK = 8,
   ON_SIM = 16,
   ON_SIMULATE = 32,
+  ON_VERIFY = 64,
   ON_SERVE = ON_RUN | ON_DEMO | ON_CHECK
 };
 

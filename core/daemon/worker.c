@@ -1,4 +1,5 @@
 #include "daemon/worker.h"
+#include "flow/audit.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -70,6 +71,7 @@ static void *run(void *arg) {
   loop_timer_stop(&w->loop, &w->drain_timer);
   loop_timer_stop(&w->loop, &w->tick_timer);
   loop_timer_stop(&w->loop, &w->flow.queue_timer);
+  audit_stop(&w->flow);
   upstream_free(w->flow.upstream);
   loop_close(&w->loop);
   REQUIRE(list_is_empty(&w->flow.exchanges));
@@ -103,6 +105,7 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
   }
   list_init(&f->exchanges);
   list_init(&f->queue);
+  audit_init(f);
   rng_seed_os(&f->rng);
   buf_init(&f->head, HTTP_RESPONSE_HEAD_MAX * 2);
   buf_init(&f->text, FLOW_TEXT_MAX);

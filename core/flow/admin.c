@@ -39,6 +39,10 @@ static void put_counters(struct json_writer *w, struct provider *p, uint64_t now
   put_u64(w, "probesFailed", &p->counters.probes_failed);
   put_u64(w, "ejections", &p->counters.ejections);
   put_u64(w, "cooldowns", &p->counters.cooldowns);
+  json_key(w, "verifyOk");
+  json_int(w, shared_get_u32(&p->counters.verify_ok));
+  json_key(w, "verifyFail");
+  json_int(w, shared_get_u32(&p->counters.verify_fail));
   put_double(w, "latencyMs", &p->latency_ms);
   put_double(w, "ttftMs", &p->ttft_ms);
   put_double(w, "tpotMs", &p->tpot_ms);

@@ -1,4 +1,6 @@
 #include "flow/exchange.h"
+#include "flow/audit.h"
+#include "flow/verification.h"
 #include "flow/overload.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -175,6 +177,7 @@ void exchange_free(struct exchange *x) {
   struct flow *f = x->flow;
   if (attempt_is_running(&x->attempt)) attempt_abort(&x->attempt, OUTCOME_CLIENT_CLOSED);
   attempt_release(&x->attempt);
+  if (x->verification) verification_free(x->verification);
   loop_timer_stop(f->loop, &x->deadline);
   loop_timer_stop(f->loop, &x->delay);
   release_retry(x);
@@ -554,6 +557,7 @@ static void file_session(struct exchange *x) {
     s.is_rewritable = x->facts.is_stream && !x->route->is_chat;
   }
   session_put(x->flow->shared->sessions, &s, clock_mono_ms());
+  if (s.has_digests) audit_offer(x->flow, x->plan, a->slot, &s);
 }
 
 /* Nobody else will be asked: what has been sent is not needed any more. */

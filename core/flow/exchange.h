@@ -23,6 +23,7 @@
 #define EXCHANGE_BLOCK     1600 /* bytes of an exchange with the first part of its arena */
 
 struct exchange;
+struct verification;
 
 /* What a path is for. */
 struct route {
@@ -46,7 +47,8 @@ enum exchange_state {
   EXCHANGE_TRYING,
   EXCHANGE_DELAYED,
   EXCHANGE_RELAYING,
-  EXCHANGE_WAITING_FOR_CONTROL
+  EXCHANGE_WAITING_FOR_CONTROL,
+  EXCHANGE_VERIFYING
 };
 
 struct exchange {
@@ -87,6 +89,7 @@ struct exchange {
   bool is_counted, holds_retry; /* in shared.active_* */
   bool is_running, is_queued;   /* in shared.running_exchanges, shared.queued_exchanges */
   struct attempt attempt;
+  struct verification *verification; /* of a verify that waits for the provider; NULL: none */
 };
 
 /* A new exchange on a connection whose head has just been parsed. */

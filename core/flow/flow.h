@@ -66,6 +66,12 @@ struct shared {
   struct chain_status chain;
 };
 
+/* Verifications in the background: flow/audit.h. */
+struct audit {
+  struct list waiting, running; /* of struct verification */
+  unsigned n_waiting, n_running;
+};
+
 struct flow {
   unsigned worker;
   struct loop *loop;
@@ -76,6 +82,7 @@ struct flow {
   struct list exchanges;
   struct list queue; /* of exchanges that wait for their turn, the first come first */
   struct wheel_timer queue_timer;
+  struct audit audit;
   uint64_t last_exchange_id;
   struct rng rng;
   struct buf head; /* scratch: the head being written */

@@ -45,6 +45,7 @@ struct plan *plan_new(void) {
   s->log_level = LOG_INFO;
   s->log_format = LOG_TEXT;
   s->health = HEALTH_RULES_DEFAULT;
+  s->verify_sample_rate = 0.1;
   s->chain.token_lifetime_ms = PLAN_TOKEN_LIFETIME_MS;
   s->chain.refresh_ms = 180000;
   return p;

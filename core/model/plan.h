@@ -97,6 +97,9 @@ struct chain_settings {
   uint32_t refresh_ms; /* between two readings of a service and its account */
 };
 
+/* Which answers are verified without being asked for. */
+enum verify_answers { VERIFY_ON_DEMAND, VERIFY_SAMPLE, VERIFY_ALL };
+
 struct settings {
   char *host;
   uint16_t port;
@@ -118,7 +121,9 @@ struct settings {
   uint32_t body_rate_bytes, body_rate_window_ms; /* a request body slower than this ends with 408 */
   bool strict_models;
   bool panic_refuse;
-  double retry_budget; /* share of active requests */
+  enum verify_answers verify_answers;
+  double verify_sample_rate; /* of VERIFY_SAMPLE: a share, 0 to 1 */
+  double retry_budget;       /* share of active requests */
   unsigned retry_budget_min;
   char **client_keys;  /* NULL-terminated; empty: open */
   char *admin_token;   /* NULL: loopback peers only */

@@ -376,7 +376,10 @@ uint64_t provider_free_in_ms(const struct provider *p, uint64_t now_ms) {
 
 void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX]) {
   lock(p);
-  memcpy(out, p->reason, PROVIDER_REASON_MAX);
+  if (p->reason[0])
+    memcpy(out, p->reason, PROVIDER_REASON_MAX);
+  else
+    (void)snprintf(out, PROVIDER_REASON_MAX, "%s", p->unverified);
   unlock(p);
 }
 
@@ -418,6 +421,22 @@ bool provider_id_eq(struct span a, struct span b) {
 bool provider_id_address(struct address *out, struct span id) {
   if (!provider_id_is_address(id)) return false;
   return hex_read(out->bytes, ADDRESS_BYTES, span_make(id.ptr + 2, id.len - 2));
+}
+
+void provider_verified(struct provider *p, bool ok, const char *reason, uint64_t now_ms) {
+  (void)ADD(ok ? &p->counters.verify_ok : &p->counters.verify_fail, 1);
+  if (ok && !LOAD(&p->is_unverified)) return;
+  lock(p);
+  uint32_t state = LOAD(&p->state);
+  if (ok) {
+    p->unverified[0] = '\0';
+    if (state == PROVIDER_DEGRADED) set_state_locked(p, PROVIDER_UP, now_ms);
+  } else {
+    (void)snprintf(p->unverified, sizeof p->unverified, "an answer failed its verification: %s", reason);
+    if (state == PROVIDER_UP) set_state_locked(p, PROVIDER_DEGRADED, now_ms);
+  }
+  STORE(&p->is_unverified, !ok);
+  unlock(p);
 }
 
 void provider_set_models(struct provider *p, struct span names) {

@@ -53,6 +53,7 @@ struct provider_counters {
   uint64_t by_class[OUTCOME_N]; /* attempts settled */
   uint64_t tokens_in, tokens_out;
   uint64_t probes_ok, probes_failed, ejections, cooldowns;
+  uint32_t verify_ok, verify_fail; /* verified answers; fail: proved not to be what the provider signed */
 };
 
 struct provider {
@@ -96,8 +97,11 @@ struct provider {
   uint64_t ejected_until_ms;
   uint64_t last_probe_wall_ms; /* 0: not probed yet */
   uint32_t is_initialised;
+  uint32_t is_unverified;    /* the last verification failed */
   uint32_t ejections_in_row; /* since the last success, which resets it without the lock */
   pthread_mutex_t lock;
+  char unverified[PROVIDER_REASON_MAX /
+                  2];               /* why an answer failed its verification; empty: none since one passed */
   char reason[PROVIDER_REASON_MAX]; /* why it is no candidate; from here on under the lock */
   unsigned probe_fails, probe_passes;
   bool was_probed;
@@ -161,6 +165,11 @@ enum health_event provider_judged(struct provider *p, int state, const char *rea
 void provider_switch(struct provider *p, enum provider_admin admin);
 /* `reason` NULL: it is ready. Otherwise it is listed unhealthy with the reason and never a candidate. */
 void provider_set_init(struct provider *p, const char *reason);
+
+/*
+ * An answer was verified. One that failed makes the provider DEGRADED, with a reason that stays until one passes.
+ */
+void provider_verified(struct provider *p, bool ok, const char *reason, uint64_t now_ms);
 
 /* What its model list says, one name a line; at most PROVIDER_MODELS_MAX bytes. */
 void provider_set_models(struct provider *p, struct span names);

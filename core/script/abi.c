@@ -197,6 +197,8 @@ void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
   s->rl_requests_left = load_double(&p->rl_requests_left);
   s->rl_tokens_left = load_double(&p->rl_tokens_left);
   s->rl_reset_ms = load_double(&p->rl_reset_ms);
+  s->verify_ok = LOAD(&p->counters.verify_ok);
+  s->verify_fail = LOAD(&p->counters.verify_fail);
   s->balance = load_double(&p->balance);
   s->runway_s = load_double(&p->runway_s);
   s->token_expires_s = seconds_left(LOAD(&p->token_expires_wall_ms));

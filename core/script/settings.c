@@ -429,6 +429,11 @@ static void take_settings(lua_State *L, struct settings *s) {
   s->forward_headers = copy_texts(L, "forwardHeaders");
   s->strict_models = get_bool(L, "strictModels");
   s->panic_refuse = strcmp(get_text(L, "panic"), "refuse") == 0;
+  const char *verify = get_text(L, "verifyAnswers");
+  s->verify_answers = strcmp(verify, "all") == 0      ? VERIFY_ALL
+                      : strcmp(verify, "sample") == 0 ? VERIFY_SAMPLE
+                                                      : VERIFY_ON_DEMAND;
+  s->verify_sample_rate = get_number(L, "verifySampleRate");
   s->client_keys = copy_texts(L, "clientKeys");
   s->admin_token = copy_text(L, "adminToken");
   s->guard_is_fast = strcmp(get_text(L, "guard"), "fast") == 0;

@@ -459,6 +459,8 @@ local OPTIONS = {
   { "models" },
   { "strictModels", boolean, false },
   { "panic", choice("offer", "refuse"), "offer" },
+  { "verifyAnswers", choice("on-demand", "sample", "all"), "on-demand", env = { "MOONGATE_VERIFY_ANSWERS" } },
+  { "verifySampleRate", number { min = 0, max = 1, is_real = true, unit = "of the answers" }, 0.1 },
   { "retryBudget", retry_budget, retry_budget_default() },
   { "health", health, health_default() },
   { "clientKeys", list(secret { should_be_long = true }, { example = '{ env("CLIENT_KEY") }', max = 4096 }), {} },
