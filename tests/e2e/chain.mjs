@@ -30,10 +30,10 @@ export const CONTRACTS_OF = {
 };
 export const ONE_0G = 10n ** 18n;
 const MNEMONIC = 'test test test test test test test test test test test junk';
-const N_ACCOUNTS = 24;
+const N_ACCOUNTS = 64;
 const ACCOUNT_OWNER = 0;
 const ACCOUNT_PROVIDERS = 1;
-const ACCOUNT_USERS = 13;
+const ACCOUNT_USERS = 32;
 
 // MOONGATE_ANVIL, else the npm package's program.
 function anvilPath() {
@@ -189,7 +189,9 @@ export class Chain {
   }
 
   async #transact(tx) {
-    const hash = await this.rpc('eth_sendTransaction', [tx]);
+    // The estimate fails with the contract's reason, and fits exactly: the block's time may differ by then.
+    const gas = BigInt(await this.rpc('eth_estimateGas', [tx])) * 2n;
+    const hash = await this.rpc('eth_sendTransaction', [{ ...tx, gas: `0x${gas.toString(16)}` }]);
     for (;;) {
       const receipt = await this.rpc('eth_getTransactionReceipt', [hash]);
       if (receipt && receipt.status !== '0x1') throw new Error(`transaction ${hash} reverted`);

@@ -236,7 +236,7 @@ export class ZeroGProvider extends FakeProvider {
       this.notify();
       return (this.onModels ?? ((c) => this.#models(c)))(call);
     }
-    if (isGet && at.startsWith('/v1/proxy/signature/')) return this.#signature(call, at.toLowerCase(), query);
+    if (isGet && at.startsWith('/v1/proxy/signature/')) return this.#signature(call, this.separated ? at : at.toLowerCase(), query);
     const settled = isGet && /^\/v1\/user\/([^/]+)\/unsettledfee$/.exec(at);
     if (settled) return this.#guard(call, () => this.#unsettledFee(call, settled[1]));
     if (!at.startsWith('/v1/proxy/')) return call.respond(404, '404 page not found', { 'Content-Type': 'text/plain' });

@@ -120,6 +120,8 @@ static void sim_provider(void) {
 }
 
 static void strategy_simulate(void) {
+  CHECK_INT(parse("verify some-id --host ::1 --port 81 --json"), OPTIONS_GO);
+  CHECK_INT(parse("verify"), OPTIONS_WRONG);
   CHECK_INT(parse("strategy simulate p2c"), OPTIONS_GO);
   CHECK_INT(o.command, COMMAND_STRATEGY_SIMULATE);
   const struct simulate_options *s = &o.simulate;
@@ -168,7 +170,8 @@ static void help_is_one_text(void) {
   CHECK_INT(parse("help strategy check"), OPTIONS_DONE);
   CHECK(strstr(printed, "moongate strategy check FILE"));
   static const char *const EACH[] = {"demo",         "check",      "strategy check", "strategy simulate",
-                                     "sim-provider", "completion", "version",        "help"};
+                                     "sim-provider", "completion", "version",        "help",
+                                     "verify"};
   for (size_t i = 0; i < ARRAY_LEN(EACH); i++) {
     char line[64];
     (void)snprintf(line, sizeof line, "%s --help", EACH[i]);

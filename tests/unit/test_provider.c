@@ -490,7 +490,41 @@ static void counters_are_exact_across_threads(void) {
   provider_unref(&p);
 }
 
+static void an_answer_that_does_not_verify_degrades_until_one_passes(void) {
+  struct provider *p = provider_new("0xabc", PROVIDER_ONCHAIN, 0);
+  char reason[PROVIDER_REASON_MAX];
+  provider_verified(p, true, NULL, 1);
+  CHECK_INT(p->state, PROVIDER_UP);
+  provider_verified(p, false, "signed by another key", 2);
+  CHECK_INT(p->state, PROVIDER_DEGRADED);
+  CHECK_INT(provider_barred(p, 2), PROVIDER_IS_FREE);
+  /* A passing probe says nothing about signatures. */
+  (void)provider_probed(p, true, NULL, &HEALTH_RULES_DEFAULT, 3, 3);
+  provider_copy_reason(p, reason);
+  CHECK(strstr(reason, "signed by another key"));
+  CHECK_INT(p->state, PROVIDER_DEGRADED);
+  provider_verified(p, true, NULL, 4);
+  CHECK_INT(p->state, PROVIDER_UP);
+  provider_copy_reason(p, reason);
+  CHECK_INT(reason[0], 0);
+  CHECK_INT(p->counters.verify_ok, 2);
+  CHECK_INT(p->counters.verify_fail, 1);
+  provider_unref(&p);
+}
+
+static void a_failed_verification_does_not_lift_a_provider_that_is_down(void) {
+  struct provider *p = provider_new("0xabc", PROVIDER_ONCHAIN, 0);
+  (void)provider_probed(p, false, "gone", &HEALTH_RULES_DEFAULT, 1, 1);
+  CHECK_INT(p->state, PROVIDER_DOWN);
+  provider_verified(p, false, "x", 2);
+  provider_verified(p, true, NULL, 3);
+  CHECK_INT(p->state, PROVIDER_DOWN);
+  provider_unref(&p);
+}
+
 int main(void) {
+  RUN(an_answer_that_does_not_verify_degrades_until_one_passes);
+  RUN(a_failed_verification_does_not_lift_a_provider_that_is_down);
   RUN(a_new_provider_is_a_candidate);
   RUN(in_flight_rises_and_falls_once_per_attempt);
   RUN(averages_start_at_the_first_sample_and_follow);
