@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Chain, noChain, quietly, sdkBroker } from './chain.mjs';
 import { act } from './fake-provider.mjs';
-import { ask, assertError, chat, counters, eventually, events, health, lua, runMoongate, startDaemon } from './harness.mjs';
+import { RawClient, ask, assertError, chat, counters, eventually, events, health, lua, requestBytes, runMoongate, startDaemon } from './harness.mjs';
 import { ZeroGProvider } from './zerog-provider.mjs';
 
 const skip = noChain();
@@ -154,6 +154,30 @@ test('a signature that is gone, or a provider that is: 502 with the cause, and t
   await p.refuse();
   assertError((await verify(moon, key)).response, 502, { message: /could not be asked/ });
   assert.equal((await counters(moon, p.address)).verifyFail, 0, 'no verdict is no failure');
+});
+
+test('a request of megabytes is hashed to its last byte, through a retry with a fresh token as well', { skip }, async (t) => {
+  const { moon, user, providers: [p] } = await setup(t);
+  const messages = [{ role: 'user', content: 'x'.repeat(3_000_000) }];
+  assert.equal((await verify(moon, (await ok(moon, { messages })).header('zg-res-key'))).checks.request, 'pass');
+  await chain.revokeAllTokens(user, p.address);
+  const v = await verify(moon, (await ok(moon, { messages, stream: true })).header('zg-res-key'));
+  assert.deepEqual([v.isValid, v.checks.request], [true, 'pass']);
+  assert.match(p.refusals.at(-1), /revoked/);
+});
+
+test('a client that leaves a verify, and a stop in the middle of many, leave nothing behind', { skip }, async (t) => {
+  const { moon, providers: [p] } = await setup(t, { config: { verifyAnswers: 'all' } });
+  p.onSignature = () => {}; // never answered
+  const keys = [];
+  for (let i = 0; i < 20; i++) keys.push((await ok(moon)).header('zg-res-key'));
+  const asks = p.signatureAsks.length;
+  const client = await RawClient.connect(moon.port);
+  client.send(requestBytes({ method: 'POST', path: '/v1/verify', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ id: keys[0] }) }));
+  await eventually(() => p.signatureAsks.length > asks, 5000, 'the question');
+  client.destroy();
+  assert.equal((await ok(moon)).status, 200);
+  await moon.stop(); // clean, which the sanitizers' builds look at closely
 });
 
 test('a rotated signer is told; a revoked token is renewed; an unfunded provider is left out', { skip }, async (t) => {
