@@ -65,7 +65,7 @@ static void sign_and_judge(struct span text, struct proof_evidence e) {
   struct json_fault fault;
   service.tee_signer = *key_address(key);
   buf_init(&body, 6 * text.len + 512);
-  buf_init(&plain, 3 * text.len + 16);
+  buf_init(&plain, 6 * text.len + 16);
   json_begin(&w, &body);
   json_open(&w, '{');
   json_key(&w, "text");
