@@ -1,7 +1,7 @@
 #include "daemon/demo.h"
 #include "base/embedded.h"
 #include "daemon/control.h"
-#include "daemon/sim.h"
+#include "sim/sim_provider.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -1,6 +1,7 @@
 #include "daemon/options_table.h"
 
 #include "base/redact.h"
+#include "base/spelling.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -155,33 +156,8 @@ const struct command_spec OPTIONS_COMMANDS[] = {
 
 /* ---- suggestions, errors ---- */
 
-#define NAME_MAX_BYTES 64
-
-unsigned options_distance(const char *a, const char *b) {
-  size_t n = strlen(a), m = strlen(b);
-  if (n > NAME_MAX_BYTES || m > NAME_MAX_BYTES) return NAME_MAX_BYTES;
-  unsigned rows[3][NAME_MAX_BYTES + 1];
-  for (size_t k = 0; k <= m; k++)
-    rows[0][k] = (unsigned)k;
-  for (size_t i = 1; i <= n; i++) {
-    unsigned *row = rows[i % 3], *last = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
-    row[0] = (unsigned)i;
-    for (size_t k = 1; k <= m; k++) {
-      unsigned best = last[k - 1] + (ascii_lower(a[i - 1]) != ascii_lower(b[k - 1]));
-      if (last[k] + 1 < best) best = last[k] + 1;
-      if (row[k - 1] + 1 < best) best = row[k - 1] + 1;
-      bool is_swapped = i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1];
-      if (is_swapped && before[k - 2] + 1 < best) best = before[k - 2] + 1;
-      row[k] = best;
-    }
-  }
-  return rows[n % 3][m];
-}
-
-bool options_is_near(const char *name, unsigned distance) {
-  size_t third = strlen(name) / 3;
-  return distance <= (third > 1 ? third : 1);
-}
+/* Bytes of an unknown flag in a message. */
+#define NAME_SHOWN_MAX 64
 
 PRINTF_LIKE(2, 3) static enum options_result wrong(const struct command_spec *c, const char *format, ...) {
   va_list args;
@@ -198,14 +174,14 @@ static enum options_result unknown_command(const char *name) {
   if (span_ends(text, SPAN(".lua")))
     return wrong(NULL, "unknown command \"%s\"; did you mean \"moongate run %s\"?", name, name);
   const char *best = NULL;
-  unsigned best_distance = NAME_MAX_BYTES;
+  unsigned best_distance = SPELLING_FAR;
   commands_each(c) {
-    unsigned distance = options_distance(name, c->name);
+    unsigned distance = spelling_distance(name, c->name);
     if (distance >= best_distance) continue;
     best = c->name;
     best_distance = distance;
   }
-  if (best && options_is_near(name, best_distance))
+  if (best && spelling_is_near(name, best_distance))
     return wrong(NULL, "unknown command \"%s\"; did you mean \"%s\"?", name, best);
   return wrong(NULL, "unknown command \"%s\"", name);
 }
@@ -216,14 +192,14 @@ static enum options_result unknown_flag(const struct command_spec *c, const char
     return wrong(
         c, "--%s: a key is never an argument, where others can read it: set ZG_PRIVATE_KEY or keyFile", name);
   const struct flag_spec *best = NULL;
-  unsigned best_distance = NAME_MAX_BYTES;
+  unsigned best_distance = SPELLING_FAR;
   flags_each(f, c) {
-    unsigned distance = options_distance(name, f->name);
+    unsigned distance = spelling_distance(name, f->name);
     if (distance >= best_distance) continue;
     best = f;
     best_distance = distance;
   }
-  if (best && options_is_near(name, best_distance))
+  if (best && spelling_is_near(name, best_distance))
     return wrong(c, "unknown flag --%s; did you mean --%s?", name, best->name);
   return wrong(c, "unknown flag --%s for `moongate %s`", name, c->name);
 }
@@ -330,8 +306,8 @@ static enum options_result parse_flag(struct options *o, const struct command_sp
   size_t len = strcspn(name, "=");
   const struct flag_spec *f = find_flag(c, name, len);
   if (!f) {
-    char shown[NAME_MAX_BYTES + 1];
-    (void)snprintf(shown, sizeof shown, "%.*s", (int)(len < NAME_MAX_BYTES ? len : NAME_MAX_BYTES), name);
+    char shown[NAME_SHOWN_MAX + 1];
+    (void)snprintf(shown, sizeof shown, "%.*s", (int)(len < NAME_SHOWN_MAX ? len : NAME_SHOWN_MAX), name);
     return unknown_flag(c, shown);
   }
   (*at)++;

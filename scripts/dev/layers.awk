@@ -2,7 +2,7 @@
 # usage: awk -f layers.awk core/*/*.[ch]
 #
 #   5 daemon
-#   4 flow  chain          (neighbours: only daemon knows both)
+#   4 flow  chain          (neighbours: only daemon knows both), and sim on top of flow
 #   3 script  sign  net    (never each other; sign and net see floors 0 and 1 only)
 #   2 model
 #   1 wire, and eth on top of it
@@ -15,6 +15,7 @@ BEGIN {
   floor["model"] = 2
   floor["script"] = floor["sign"] = floor["net"] = 3
   floor["flow"] = floor["chain"] = 4
+  floor["sim"] = 4.5
   floor["daemon"] = 5
   highest["sign"] = highest["net"] = 1
 }

@@ -1,5 +1,5 @@
 -- scenario: what a file for `moongate strategy simulate` may say, and the normalised result that
--- core/daemon/scenario.c copies into a struct. Values, places and messages are those of configurations.
+-- core/sim/scenario.c copies into a struct. Values, places and messages are those of configurations.
 --
 -- Trusted Lua, in the same throw-away state in which the file ran. `host` is a table of C functions and limits, a part
 -- of what config.lua gets: env(name), part(name), limits (providers, id, model), classes (how an attempt may fail).

@@ -3,11 +3,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
-#include "daemon/dice.h"
-#include "daemon/event_queue.h"
-#include "daemon/samples.h"
-#include "daemon/labour.h"
-#include "daemon/simulate.h"
+#include "sim/dice.h"
+#include "sim/event_queue.h"
+#include "sim/samples.h"
+#include "sim/labour.h"
+#include "sim/simulate.h"
 #include "script/guard.h"
 
 #include <math.h>

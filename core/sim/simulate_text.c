@@ -1,5 +1,5 @@
 /* simulate_text: the command around simulate_run(): what the flags change in a scenario, and what is printed. */
-#include "daemon/simulate.h"
+#include "sim/simulate.h"
 
 #include "base/log.h"
 #include "script/guard.h"

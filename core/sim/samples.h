@@ -3,8 +3,8 @@
  *
  * Thread: one owner.
  */
-#ifndef MOONGATE_DAEMON_SAMPLES_H
-#define MOONGATE_DAEMON_SAMPLES_H
+#ifndef MOONGATE_SIM_SAMPLES_H
+#define MOONGATE_SIM_SAMPLES_H
 
 #include "base/base.h"
 

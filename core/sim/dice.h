@@ -4,8 +4,8 @@
  *
  * Thread: any; no state.
  */
-#ifndef MOONGATE_DAEMON_DICE_H
-#define MOONGATE_DAEMON_DICE_H
+#ifndef MOONGATE_SIM_DICE_H
+#define MOONGATE_SIM_DICE_H
 
 #include "base/rand.h"
 

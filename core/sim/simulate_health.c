@@ -1,5 +1,5 @@
 /* simulate_health: probes and windows of attempts; who decides on them is as in flow/probe and daemon/reload. */
-#include "daemon/simulate_private.h"
+#include "sim/simulate_private.h"
 
 #include "base/clock.h"
 

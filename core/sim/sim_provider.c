@@ -1,4 +1,4 @@
-#include "daemon/sim.h"
+#include "sim/sim_provider.h"
 #include "base/clock.h"
 #include "flow/reply.h"
 #include "net/listener.h"

@@ -1,11 +1,11 @@
 /* For the files of simulate: the state of a run, its events, and what one file asks of another. */
-#ifndef MOONGATE_DAEMON_SIMULATE_PRIVATE_H
-#define MOONGATE_DAEMON_SIMULATE_PRIVATE_H
+#ifndef MOONGATE_SIM_SIMULATE_PRIVATE_H
+#define MOONGATE_SIM_SIMULATE_PRIVATE_H
 
 #include "base/list.h"
-#include "daemon/dice.h"
-#include "daemon/labour.h"
-#include "daemon/simulate.h"
+#include "sim/dice.h"
+#include "sim/labour.h"
+#include "sim/simulate.h"
 
 enum {
   ON_ARRIVAL,    /* who: client */

@@ -1,4 +1,4 @@
-#include "daemon/dice.h"
+#include "sim/dice.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-#include "daemon/event_queue.h"
+#include "sim/event_queue.h"
 
 #include <stdlib.h>
 

@@ -5,10 +5,10 @@
  *
  * Thread: one owner. Time is the caller's, in us, and never goes back.
  */
-#ifndef MOONGATE_DAEMON_LABOUR_H
-#define MOONGATE_DAEMON_LABOUR_H
+#ifndef MOONGATE_SIM_LABOUR_H
+#define MOONGATE_SIM_LABOUR_H
 
-#include "daemon/event_queue.h"
+#include "sim/event_queue.h"
 
 struct labour {
   double parallel;

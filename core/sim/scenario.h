@@ -4,8 +4,8 @@
  *
  * Thread: a command's.
  */
-#ifndef MOONGATE_DAEMON_SCENARIO_H
-#define MOONGATE_DAEMON_SCENARIO_H
+#ifndef MOONGATE_SIM_SCENARIO_H
+#define MOONGATE_SIM_SCENARIO_H
 
 #include "base/buf.h"
 #include "model/plan.h"

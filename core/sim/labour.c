@@ -1,4 +1,4 @@
-#include "daemon/labour.h"
+#include "sim/labour.h"
 
 #include <math.h>
 

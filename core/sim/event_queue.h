@@ -4,8 +4,8 @@
  *
  * Thread: one owner.
  */
-#ifndef MOONGATE_DAEMON_EVENT_QUEUE_H
-#define MOONGATE_DAEMON_EVENT_QUEUE_H
+#ifndef MOONGATE_SIM_EVENT_QUEUE_H
+#define MOONGATE_SIM_EVENT_QUEUE_H
 
 #include "base/base.h"
 

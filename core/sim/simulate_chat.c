@@ -1,5 +1,5 @@
 /* simulate_chat: one request with all its attempts; choice, retry and settlement are those of flow/exchange. */
-#include "daemon/simulate_private.h"
+#include "sim/simulate_private.h"
 
 #include "base/clock.h"
 

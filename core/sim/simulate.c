@@ -1,4 +1,4 @@
-#include "daemon/simulate_private.h"
+#include "sim/simulate_private.h"
 
 #include "base/clock.h"
 #include "script/store.h"

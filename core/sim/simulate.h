@@ -10,12 +10,11 @@
  *                 ▲           └──────── fault ─────────────────┘            │ failed, nothing sent
  *                 └───────────── delay, retry budget ◄──── retry ◄─────────┘ ──► failed
  */
-#ifndef MOONGATE_DAEMON_SIMULATE_H
-#define MOONGATE_DAEMON_SIMULATE_H
+#ifndef MOONGATE_SIM_SIMULATE_H
+#define MOONGATE_SIM_SIMULATE_H
 
-#include "daemon/options.h"
-#include "daemon/samples.h"
-#include "daemon/scenario.h"
+#include "sim/samples.h"
+#include "sim/scenario.h"
 #include "script/decide.h"
 
 /* Causes of a request's failure: how its last attempt ended, or nobody to ask. */
@@ -55,6 +54,18 @@ struct simulate_result {
 bool simulate_run(struct simulate_result *out, const struct scenario *s, const char *strategy, uint64_t seed,
                   char err[SCRIPT_ERROR_MAX]);
 void simulate_release(struct simulate_result *r);
+
+/* strategy simulate's flags; numbers are 0 when not given. */
+struct simulate_options {
+  const char *strategy; /* FILE|PRESET */
+  const char *other;    /* --compare: the same, NULL: none */
+  const char *scenario; /* file, NULL: the built-in one */
+  unsigned providers, requests, clients, workers;
+  double rate;       /* requests per second */
+  double duration_s; /* of virtual time */
+  uint64_t seed;     /* default 1 */
+  bool is_json;
+};
 
 /* `strategy simulate`; returns the exit code. */
 int simulate_main(const struct simulate_options *o);

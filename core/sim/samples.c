@@ -1,4 +1,4 @@
-#include "daemon/samples.h"
+#include "sim/samples.h"
 
 #include <math.h>
 #include <stdlib.h>

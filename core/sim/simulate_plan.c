@@ -1,9 +1,9 @@
 /* simulate_plan: the configuration around a simulated strategy. Nothing of the environment enters it. */
-#include "daemon/simulate_private.h"
+#include "sim/simulate_private.h"
 
 #include "base/clock.h"
 #include "base/embedded.h"
-#include "daemon/options.h"
+#include "base/spelling.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,8 +44,8 @@ static void put_suggestion(char *out, size_t size, const char *name) {
     char preset[64];
     (void)snprintf(preset, sizeof preset, "%.*s", (int)(file.len - folder.len - tail.len),
                    file.ptr + folder.len);
-    unsigned distance = options_distance(name, preset);
-    if (distance >= least || !options_is_near(name, distance)) continue;
+    unsigned distance = spelling_distance(name, preset);
+    if (distance >= least || !spelling_is_near(name, distance)) continue;
     least = distance;
     (void)snprintf(out, size, "; did you mean \"%s\"?", preset);
   }
