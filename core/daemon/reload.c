@@ -311,13 +311,15 @@ static bool load_configuration(struct control *c) {
   notify_reloading();
   struct settings_report report;
   settings_report_init(&report);
-  job->plan = settings_load(&report, c->options->config, c->text, &c->options->overrides, c->registry);
-  if (job->plan)
+  struct plan *plan =
+      settings_load(&report, c->options->config, c->text, &c->options->overrides, c->registry);
+  job->plan = plan;
+  if (plan)
     reload_take_key(c, &report);
   else
-    refuse(c, &report);
+    refuse(c, &report); /* ends the job */
   settings_report_release(&report);
-  if (!job->plan) return false;
+  if (!plan) return false;
   if (job->strategy_of) plan_take_strategy(job->plan, job->strategy_of);
   return true;
 }

@@ -198,13 +198,14 @@ export class Daemon {
 }
 
 // Starts `moongate run` and waits for its "listening" line. `config`: a table, or the text of a file; `files`: the limit
-// of open files; `folder`: that of a daemon that ran before, whose state is found again.
-export async function startDaemon(t, config, { args = [], env, files, program = BINARY, folder = temporaryFolder(t) } = {}) {
+// of open files; `shell`: what runs it as "$0" "$@"; `folder`: that of a daemon that ran before, whose state is found again.
+export async function startDaemon(t, config, { args = [], env, files, shell, program = BINARY, folder = temporaryFolder(t) } = {}) {
   const file = path.join(folder, 'moongate.lua');
   const defaults = { host: '127.0.0.1', port: 0, workers: 2, healthCheckInterval: 60000 };
   const text = typeof config === 'string' ? config : `return ${toLua({ ...defaults, ...config })}\n`;
   writeFileSync(file, text);
   const command = [program, 'run', file, ...args];
+  if (shell) command.unshift('sh', '-c', shell);
   if (files) command.unshift('sh', '-c', `ulimit -n ${files}; exec "$0" "$@"`);
   const state = { XDG_STATE_HOME: path.join(folder, 'state'), ...env };
   const child = spawn(command[0], command.slice(1), { env: environment(state), stdio: ['ignore', 'pipe', 'pipe'] });

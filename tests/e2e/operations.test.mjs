@@ -1,0 +1,133 @@
+// What operators do to it, and what befalls the machine.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { mkdirSync, readFileSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { act } from './fake-provider.mjs';
+import { CHAT, MESSAGES, RawClient, SLOW, ask, assertError, chat, eventually, health, openChat, requestBytes, setup, sleep } from './harness.mjs';
+
+const isPlain = SLOW <= 2; // sanitizers have memory and limits of their own
+
+test('a log that cannot be written costs lines, not the service', async (t) => {
+  const { moon } = await setup(t, { logLevel: 'debug', daemon: { shell: 'exec "$0" "$@" 2>/dev/full' } });
+  for (let i = 0; i < 20; i++) assert.equal((await chat(moon)).status, 200);
+  assert.equal(moon.stderr, '');
+});
+
+test('a configuration that is gone, or is no file, changes nothing until it is back', async (t) => {
+  const { moon } = await setup(t);
+  const reload = () => ask(moon, { method: 'POST', path: '/admin/reload' });
+  const text = readFileSync(moon.file);
+  rmSync(moon.file);
+  assertError(await reload(), 422, { message: /no such file/i });
+  moon.signal('SIGHUP');
+  assert.equal((await chat(moon)).status, 200);
+  mkdirSync(moon.file);
+  assertError(await reload(), 422, { message: /directory/i });
+  assert.equal((await chat(moon)).status, 200);
+  rmdirSync(moon.file);
+  writeFileSync(moon.file, text.subarray(0, text.length / 2));
+  assert.equal((await reload()).status, 422);
+  assert.equal((await chat(moon)).status, 200);
+  assert.match((await health(moon)).strategy.lastReloadError, /moongate\.lua/);
+  writeFileSync(moon.file, text);
+  assert.equal((await reload()).status, 200);
+  assert.equal((await chat(moon)).status, 200);
+});
+
+test('a storm of reloads under load: no request fails, and no kept connection is dropped', async (t) => {
+  const { moon, providers } = await setup(t, { providers: 2, timeouts: { clientIdle: 600000 } });
+  providers.forEach((p) => p.always(act.slow(2)));
+  const body = JSON.stringify({ model: 'fake-model', messages: MESSAGES });
+  const headers = { 'Content-Type': 'application/json', 'Content-Length': body.length };
+  let isOver = false;
+  let requests = 0;
+  let connections = 0;
+  const failures = [];
+  const clients = Array.from({ length: 8 }, async () => {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    const sockets = new Set();
+    while (!isOver) {
+      const how = await new Promise((resolve) => {
+        const req = http.request({ agent, port: moon.port, host: '127.0.0.1', path: CHAT, method: 'POST', headers }, (res) => {
+          res.resume();
+          res.on('end', () => resolve(res.complete && res.statusCode === 200 ? 'ok' : `status ${res.statusCode}`));
+          res.on('error', (e) => resolve(e.message));
+        });
+        req.on('socket', (s) => sockets.add(s));
+        req.on('error', (e) => resolve(e.message));
+        req.end(body);
+      });
+      requests++;
+      if (how !== 'ok') failures.push(how);
+    }
+    connections += sockets.size;
+    agent.destroy();
+  });
+  const STORM = 1000;
+  for (let i = 0; i < STORM; i++) {
+    if (i % 10 === 0) ask(moon, { method: 'POST', path: '/admin/reload', ms: 60000 }).then((r) => r.status === 200 || failures.push(`reload ${r.status}`), (e) => failures.push(e.message));
+    else moon.signal('SIGHUP');
+    await sleep(5);
+  }
+  const last = await ask(moon, { method: 'POST', path: '/admin/reload', ms: 60000 });
+  assert.equal(last.status, 200);
+  isOver = true;
+  await Promise.all(clients);
+  assert.deepEqual(failures, []);
+  assert.equal(connections, 8, 'each client kept its one connection');
+  t.diagnostic(`${STORM} reloads asked for, ${last.json().generation} done, ${requests} requests, 0 failed, 0 connections dropped`);
+});
+
+test('readers that stand still on endless streams cost little', { skip: !isPlain }, async (t) => {
+  const { moon, providers } = await setup(t, { timeouts: { idle: 60000 } });
+  const calls = [];
+  providers[0].always((call) => {
+    if (!call.wantsStream) return act.ok()(call);
+    call.streamHead();
+    calls.push(setInterval(() => {
+      if (call.socket.writableLength < 1 << 20) call.delta('x'.repeat(60000));
+    }, 1));
+  });
+  t.after(() => calls.forEach(clearInterval));
+  for (let i = 0; i < 30; i++) await chat(moon);
+  const before = moon.residentBytes();
+  const readers = [];
+  t.after(() => readers.forEach((r) => r.destroy()));
+  for (let i = 0; i < 20; i++) {
+    const client = await openChat(moon, { stream: true });
+    await client.until('xxx');
+    client.socket.pause();
+    readers.push(client);
+  }
+  let last = 0;
+  await eventually(async () => {
+    await sleep(500);
+    const now = moon.residentBytes();
+    const isStill = now === last;
+    last = now;
+    return isStill;
+  }, 30000, 'standstill');
+  const each = (last - before) / 20 / 1024;
+  readers.forEach((r) => r.destroy());
+  assert.ok(each <= 256, `${each.toFixed(1)} KiB each`);
+  t.diagnostic(`${each.toFixed(1)} KiB for each reader`);
+});
+
+test('idle connections cost at most 8 KiB each', { skip: !isPlain }, async (t) => {
+  const { moon } = await setup(t, { timeouts: { clientIdle: 600000 } });
+  const N = 5000;
+  const idle = [];
+  t.after(() => idle.forEach((c) => c.destroy()));
+  for (let i = 0; i < 20; i++) await chat(moon);
+  const before = moon.residentBytes();
+  while (idle.length < N) idle.push(...(await Promise.all(Array.from({ length: 100 }, () => RawClient.connect(moon.port)))));
+  for (let i = 0; i < N; i += 250) {
+    idle[i].send(requestBytes({ path: '/health' }));
+    assert.equal((await idle[i].response()).status, 200);
+  }
+  await eventually(async () => (await health(moon)).load.clients >= N, 10000, 'all connections');
+  const each = (moon.residentBytes() - before) / N / 1024;
+  assert.ok(each <= 8, `${each.toFixed(2)} KiB each`);
+  t.diagnostic(`${each.toFixed(2)} KiB for each of ${N} connections`);
+});

@@ -1,0 +1,91 @@
+// https:// providers whose certificate is not good are never spoken to; another one is asked.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import https from 'node:https';
+import path from 'node:path';
+import { test } from 'node:test';
+import { FakeProvider } from './fake-provider.mjs';
+import { assertError, chat, counters, startDaemon, temporaryFolder } from './harness.mjs';
+
+// A certificate of its own for `name`, valid from and to these days (YYYYMMDD).
+function certificate(folder, file, name, from, to) {
+  const at = (f) => path.join(folder, f);
+  const ca = at(`${file}-ca`);
+  mkdirSync(ca);
+  writeFileSync(path.join(ca, 'index'), '');
+  writeFileSync(path.join(ca, 'config'), [
+    '[ca]', 'default_ca = own', '[own]', `database = ${ca}/index`, `new_certs_dir = ${ca}`, 'default_md = sha256', 'policy = any',
+    'rand_serial = yes', 'x509_extensions = extensions', '[any]', 'commonName = supplied', '[extensions]',
+    `subjectAltName = DNS:${name}`, 'basicConstraints = critical,CA:TRUE', '[req]', 'distinguished_name = subject', '[subject]', '',
+  ].join('\n'));
+  const openssl = (...args) => execFileSync('openssl', args, { stdio: 'pipe' });
+  openssl('req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', at(`${file}.key`),
+    '-out', at(`${file}.csr`), '-subj', `/CN=${name}`, '-config', path.join(ca, 'config'));
+  openssl('ca', '-batch', '-selfsign', '-notext', '-config', path.join(ca, 'config'), '-keyfile', at(`${file}.key`),
+    '-in', at(`${file}.csr`), '-out', at(`${file}.pem`), '-startdate', `${from}000000Z`, '-enddate', `${to}000000Z`);
+  return { file: at(`${file}.pem`), key: readFileSync(at(`${file}.key`)), cert: readFileSync(at(`${file}.pem`)) };
+}
+
+async function startTls(t, { key, cert }) {
+  const seen = [];
+  const server = https.createServer({ key, cert }, (req, res) => {
+    seen.push(req.headers);
+    req.resume();
+    req.on('end', () => {
+      res.setHeader('Content-Type', 'application/json');
+      res.end('{"id":"over-tls","object":"chat.completion","choices":[]}');
+    });
+  });
+  server.on('tlsClientError', () => {});
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return { seen, url: `https://localhost:${server.address().port}/v1` };
+}
+
+const FAULTS = {
+  'an expired certificate': { name: 'localhost', from: '20200101', to: '20200201', isTrusted: true },
+  'a certificate that is not valid yet': { name: 'localhost', from: '21000101', to: '21000201', isTrusted: true },
+  'a certificate of another name': { name: 'other.example', from: '20200101', to: '21000101', isTrusted: true },
+  'a certificate that nobody vouches for': { name: 'localhost', from: '20200101', to: '21000101', isTrusted: false },
+};
+
+for (const [what, { name, from, to, isTrusted }] of Object.entries(FAULTS)) {
+  test(`${what} is refused: no request and no key reaches that provider, and another one is asked`, async (t) => {
+    const folder = temporaryFolder(t);
+    const own = certificate(folder, 'own', name, from, to);
+    const bad = await startTls(t, own);
+    const good = await FakeProvider.start({ id: 'good' });
+    t.after(() => good.stop());
+    const moon = await startDaemon(t, {
+      strategy: 'priority', tls: isTrusted ? { ca: own.file } : {},
+      providers: [{ id: 'bad', endpoint: bad.url, apiKey: 'sk-that-must-not-leave-12345', priority: 1 }, { ...good.config(), priority: 2 }],
+    });
+    const r = await chat(moon);
+    assert.equal(r.status, 200, r.text());
+    assert.equal(r.header('x-provider-address'), 'good');
+    // As the last resort it is tried, and still not spoken to.
+    const alone = await startDaemon(t, {
+      tls: isTrusted ? { ca: own.file } : {}, providers: [{ id: 'bad', endpoint: bad.url, apiKey: 'sk-that-must-not-leave-12345' }],
+    });
+    const failed = await chat(alone);
+    assertError(failed, 502);
+    assert.ok(!failed.text().includes('sk-that'));
+    assert.equal((await counters(alone, 'bad')).outcomes.tls, 1);
+    assert.deepEqual(bad.seen, []);
+  });
+}
+
+test('a certificate that tls.ca names is trusted, and only with it', async (t) => {
+  const folder = temporaryFolder(t);
+  const own = certificate(folder, 'own', 'localhost', '20200101', '21000101');
+  const provider = await startTls(t, own);
+  const moon = await startDaemon(t, { tls: { ca: own.file }, providers: [{ id: 'a', endpoint: provider.url, apiKey: 'sk-for-this-one-123456' }] });
+  const r = await chat(moon);
+  assert.equal(r.status, 200, r.text());
+  assert.equal(r.json().id, 'over-tls');
+  assert.equal(provider.seen.at(-1).authorization, 'Bearer sk-for-this-one-123456');
+});
