@@ -175,6 +175,7 @@ static void end_reading(struct member *m) {
   m->is_again = false;
   schedule(m, ms);
   funder_look(&c->funder);
+  chain_note(c, false);
   if (m->has_ended_once) return;
   m->has_ended_once = true;
   chain_round_progress(c);

@@ -1,4 +1,5 @@
 /* main: parses the command line and hands over to the command. */
+#include "daemon/chain_commands.h"
 #include "daemon/control.h"
 #include "daemon/demo.h"
 #include "daemon/handover.h"
@@ -20,6 +21,8 @@ static int run_command(const struct options *o) {
   case COMMAND_STRATEGY_SIMULATE: return simulate_main(&o->simulate);
   case COMMAND_VERIFY: return verify_main(&o->verify);
   case COMMAND_SIM_PROVIDER: return sim_main(&o->sim);
+  case COMMAND_PROVIDERS: return chain_providers_main(o);
+  case COMMAND_TOKEN: return chain_token_main(o);
   default: return 2;
   }
 }

@@ -29,7 +29,8 @@ const struct flag_spec OPTIONS_FLAGS[] = {
      "time between two health checks (default 30000)"},
     {ON_SERVE, "session-timeout", "MS", VALUE_LONG, AT(overrides.session_timeout_ms), 1, 30 * DAY_MS, NULL,
      "how long an answer can be verified (default 1800000)"},
-    {ON_RUN | ON_CHECK, "rpc", "URL", VALUE_TEXT, AT(overrides.rpc), 0, 0, NULL, "node of the chain"},
+    {ON_RUN | ON_CHECK | ON_PROVIDERS | ON_TOKEN, "rpc", "URL", VALUE_TEXT, AT(overrides.rpc), 0, 0, NULL,
+     "node of the chain"},
     {ON_SERVE, "workers", "N", VALUE_LONG, AT(overrides.workers), 0, 256, NULL,
      "threads that serve, 0 is one per core (default 0)"},
     {ON_RUN, "supervise", NULL, VALUE_SET, AT(supervise), 0, 0, NULL,
@@ -38,6 +39,21 @@ const struct flag_spec OPTIONS_FLAGS[] = {
      "debug, info, warn, error or off (default info)"},
     {ON_SERVE, "log-format", "F", VALUE_CHOICE, AT(overrides.log_format), 0, 0, "text json",
      "text or json (default text)"},
+
+    {ON_PROVIDERS, "model", "NAME", VALUE_TEXT, AT(market.model), 0, 0, NULL, "only services of this model"},
+    {ON_PROVIDERS, "type", "TYPE", VALUE_TEXT, AT(market.type), 0, 0, NULL,
+     "only services of this type, such as chatbot or text-to-image"},
+    {ON_PROVIDERS, "verifiable", NULL, VALUE_SET, AT(market.is_verifiable), 0, 0, NULL,
+     "only services whose answers can be verified"},
+    {ON_PROVIDERS, "max-price-in", "0G", VALUE_MONEY, AT(market.max_price_in), 0, 0, NULL,
+     "at most so many 0G for a million tokens of input"},
+    {ON_PROVIDERS, "max-price-out", "0G", VALUE_MONEY, AT(market.max_price_out), 0, 0, NULL,
+     "at most so many 0G for a million tokens of output"},
+    {ON_PROVIDERS, "json", NULL, VALUE_SET, AT(market.is_json), 0, 0, NULL, "print JSON"},
+    {ON_TOKEN, "duration", "S", VALUE_REAL, AT(token.duration_s), 1, 86400, NULL,
+     "seconds that the token is valid (default 86400)"},
+    {ON_TOKEN, "config", "FILE", VALUE_TEXT, AT(config), 0, 0, NULL,
+     "configuration that names node, contracts and wallet"},
 
     {ON_SIM, "port", "N", VALUE_INT, AT(sim.port), 0, 65535, NULL,
      "port to listen on, 0 picks a free one; required"},
@@ -123,6 +139,21 @@ const struct command_spec OPTIONS_COMMANDS[] = {
      "Loads the file and calls it with made-up requests and providers, under the limits that\n"
      "hold in service. Exit code 0 when it keeps to the rules, else 1.\n",
      "  moongate strategy check my-strategy.lua\n"},
+    {"Chain", "providers", "[CONFIG.lua]", ON_PROVIDERS, COMMAND_PROVIDERS, PRINTS_NOTHING, AT(config),
+     "list the services of the 0G compute contract",
+     "Reads all services from the contract, by the node of --rpc, the environment or the\n"
+     "configuration, and prints address, type, prices in 0G per million tokens, model and url.\n",
+     "  moongate providers --rpc https://evmrpc.0g.ai\n"
+     "  moongate providers --rpc https://evmrpc.0g.ai --type chatbot --verifiable --max-price-in 0.5 "
+     "--json\n"},
+    {"Chain", "token", "PROVIDER", ON_TOKEN, COMMAND_TOKEN, PRINTS_NOTHING, AT(token.provider),
+     "print a session token for a provider",
+     "Signs a session token with the wallet's key (ZG_PRIVATE_KEY, or keyFile of --config) for\n"
+     "that provider's address, and prints it. Whoever has it can spend from the sub-account there\n"
+     "until it ends.\n",
+     "  moongate token 0x1234567890123456789012345678901234567890 --rpc https://evmrpc.0g.ai --duration 600\n"
+     "  curl -H \"Authorization: Bearer $(moongate token 0x1234…)\" "
+     "https://provider.example/v1/proxy/chat/completions …\n"},
     {"Try", "strategy simulate", "FILE|PRESET", ON_SIMULATE, COMMAND_STRATEGY_SIMULATE, PRINTS_NOTHING,
      AT(simulate.strategy), "run a strategy over made-up providers in virtual time",
      "Lets the real strategy choose among made-up providers, with the service's own rules for\n"
@@ -259,6 +290,12 @@ static enum options_result store_value(struct options *o, const struct command_s
   switch (f->type) {
   case VALUE_TEXT: return store_text(o, f, value);
   case VALUE_PROVIDER: return add_provider(o, c, value);
+  case VALUE_MONEY: {
+    struct u256 neuron;
+    if (u256_parse_0g(&neuron, span_str(value)))
+      return wrong(c, "--%s needs an amount in 0G such as 0.5, not \"%s\"", f->name, value);
+    return store_text(o, f, value);
+  }
   case VALUE_CHOICE:
     if (!is_choice(f->choices, value))
       return wrong(c, "--%s is one of: %s; not \"%s\"", f->name, f->choices, value);
@@ -430,6 +467,7 @@ static void set_defaults(struct options *o) {
   };
   o->simulate.seed = 1;
   o->verify = (struct verify_options){.host = "127.0.0.1", .port = 3000};
+  o->token.duration_s = 86400;
 }
 
 /* What a command cannot do without. */

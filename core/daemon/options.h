@@ -19,6 +19,8 @@ enum command {
   COMMAND_STRATEGY_SIMULATE,
   COMMAND_SIM_PROVIDER,
   COMMAND_VERIFY,
+  COMMAND_PROVIDERS,
+  COMMAND_TOKEN,
   COMMAND_VERSION,
   COMMAND_HELP,
 };
@@ -32,11 +34,24 @@ struct verify_options {
   bool is_json;
 };
 
+/* providers' flags: which services of the contract are listed. NULL: any. */
+struct market_options {
+  const char *model, *type;
+  const char *max_price_in, *max_price_out; /* decimal, 0G per million tokens */
+  bool is_verifiable, is_json;
+};
+
+/* token's flags. */
+struct token_options {
+  const char *provider;
+  double duration_s; /* default 86400 */
+};
+
 /* overrides.providers points into provider_list: never copied. */
 struct options {
   enum command command; /* version, help and completion print and never get here: OPTIONS_DONE */
   char **argv;          /* the whole command line, to start it again */
-  const char *config;   /* run, check: path or NULL */
+  const char *config;   /* run, check, providers, token: path or NULL */
   bool supervise;       /* run: a parent that starts the program again when it dies */
   const char *file;     /* strategy check: FILE */
   const char *topic;    /* help: COMMAND or NULL */
@@ -45,6 +60,8 @@ struct options {
   struct sim_options sim;
   struct simulate_options simulate;
   struct verify_options verify;
+  struct market_options market;
+  struct token_options token;
 };
 
 /* What main does after parsing. */

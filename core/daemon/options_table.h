@@ -19,12 +19,15 @@ enum {
   ON_SIM = 16,
   ON_SIMULATE = 32,
   ON_VERIFY = 64,
+  ON_PROVIDERS = 256,
+  ON_TOKEN = 512,
   ON_SERVE = ON_RUN | ON_DEMO | ON_CHECK
 };
 
 enum value_type {
   VALUE_TEXT,
   VALUE_CHOICE,   /* text, one of `choices` */
+  VALUE_MONEY,    /* text, an amount in 0G */
   VALUE_PROVIDER, /* text, appended to the list */
   VALUE_ENV,      /* text, read from the environment variable that the value names */
   VALUE_INT,
