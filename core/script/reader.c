@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <luajit.h>
@@ -18,7 +19,8 @@
 #define RUN_MAX_BYTES   ((size_t)64 << 20)
 #define CHECK_MAX_BYTES ((size_t)512 << 20)
 #define RUN_MAX_STEPS   20000000L
-#define STEPS_PER_HOOK  1000
+#define STEPS_PER_HOOK  100 /* so few, for one of them may be a long text that is made or compared */
+#define RUN_MAX_MS      2000
 
 struct reader {
   const struct reader_kind *kind;
@@ -27,6 +29,7 @@ struct reader {
   struct span text;
   size_t used_bytes, max_bytes;
   long steps;
+  uint64_t began_ms; /* of the thread's processor time */
 };
 
 static struct reader *reader_of(lua_State *L) {
@@ -60,16 +63,24 @@ static void *reader_memory(void *ud, void *ptr, size_t old_size, size_t new_size
   return fresh;
 }
 
+static uint64_t processor_ms(void) {
+  struct timespec t;
+  (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 /* Stays armed, at every instruction, once the budget is used up: a pcall in the file cannot swallow it. */
 static void on_steps(lua_State *L, lua_Debug *at) {
   struct reader *r = reader_of(L);
   r->steps += STEPS_PER_HOOK;
-  if (r->steps < RUN_MAX_STEPS) return;
+  bool is_slow = processor_ms() - r->began_ms >= RUN_MAX_MS;
+  if (r->steps < RUN_MAX_STEPS && !is_slow) return;
   lua_sethook(L, on_steps, LUA_MASKCOUNT, 1);
   (void)lua_getinfo(L, "Sl", at);
   bool is_in_file = strcmp(at->short_src, "config") == 0;
-  lua_pushfstring(L, "config:%d: it does not come to an end (stopped after %d million steps)",
-                  is_in_file ? at->currentline : 1, (int)(RUN_MAX_STEPS / 1000000));
+  lua_pushfstring(
+      L, "config:%d: it does not come to an end (stopped after %d %s)", is_in_file ? at->currentline : 1,
+      is_slow ? RUN_MAX_MS / 1000 : (int)(RUN_MAX_STEPS / 1000000), is_slow ? "seconds" : "million steps");
   lua_error(L);
 }
 
@@ -148,10 +159,13 @@ static void run_file(lua_State *L, struct reader *r, int checker) {
     lua_call(L, 0, 1);
     lua_setfenv(L, -2);
     r->max_bytes = r->used_bytes + RUN_MAX_BYTES;
+    r->began_ms = processor_ms();
     lua_sethook(L, on_steps, LUA_MASKCOUNT, STEPS_PER_HOOK);
     failed = lua_pcall(L, 0, 1, 0);
     lua_sethook(L, NULL, 0, 0);
     r->max_bytes = CHECK_MAX_BYTES;
+    lua_getfield(L, checker, "leave");
+    lua_call(L, 0, 0);
   }
   if (!failed) return;
   lua_getfield(L, checker, "failed");

@@ -1,12 +1,13 @@
 /*
  * reader: a Lua state in which one file of an operator runs, once: a configuration, or a scenario. The file sees plain
- * Lua without I/O, within bounds of memory and steps. Beside it, in the same state, runs a trusted checker, which is
+ * Lua without I/O, within bounds of memory, steps and processor time. Beside it, in the same state, runs a trusted checker, which is
  * a file of scripts/runtime: it says what the file may contain, notes each problem with its line, and returns a
  * normalised table, which C copies. The state is closed behind it, and its memory wiped: it may have held keys.
  *
  * A checker is a function of `host` (a table of C functions and limits) that returns
  *   open(path, text)   before anything else; both may be nil
- *   environment()      the globals of the file
+ *   environment()      the globals of the file, which runs next
+ *   leave()            the file has ended, in whatever way
  *   failed(message)    the file did not load, or raised an error
  *   check(value, …)    what the file returned, nil without a file: the normalised table, or nil
  *   problems()         a list of lines

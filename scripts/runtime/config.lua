@@ -587,8 +587,11 @@ local function warn_about_repeated(root)
   for _, child in pairs(root.fields or {}) do warn_about_repeated(child) end
 end
 
+local environment, leave = host.part("config_environment")(host, report)
+
 local config = {
-  environment = host.part("config_environment")(host, report),
+  environment = environment,
+  leave = leave,
   open = report.open,
   failed = report.failed,
   problems = report.problems,

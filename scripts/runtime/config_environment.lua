@@ -1,8 +1,11 @@
--- config_environment: what a configuration file sees: plain Lua without I/O, env(), and discover().
+-- config_environment: what a configuration file sees: plain Lua without I/O, env(), and discover(). One call of a
+-- function of its libraries ends soon, so that the budget of steps and time has its say.
 --
--- Trusted Lua; part of config.lua, made once per load.
+-- Trusted Lua; part of config.lua, made once per load. Returns the function that makes the globals, and one for when
+-- the file has ended.
 
 local host, report = ...
+local sandbox = host.part("sandbox")()
 
 local ALLOWED = { "assert", "error", "ipairs", "next", "pairs", "pcall", "select", "tonumber", "tostring", "type",
                   "unpack" }
@@ -48,9 +51,11 @@ local function discover(filter)
 end
 
 -- The globals of the file: copies, so that nothing it does reaches this state's own.
-return function()
-  rawset(string, "dump", nil)
-  local globals = { env = env, discover = discover, math = copy(math), string = copy(string), table = copy(table) }
+local function environment()
+  getmetatable("").__index = sandbox.string
+  local globals = {
+    env = env, discover = discover, math = copy(math), string = copy(sandbox.string), table = copy(sandbox.table),
+  }
   for _, name in ipairs(ALLOWED) do globals[name] = _G[name] end
   return setmetatable(globals, {
     __index = function(_, name)
@@ -70,3 +75,8 @@ return function()
     __metatable = false,
   })
 end
+
+-- What checks the file is trusted with patterns, and has long texts to look through.
+local function leave() getmetatable("").__index = string end
+
+return environment, leave

@@ -3,7 +3,8 @@ sandbox: what a strategy sees instead of Lua's globals. No I/O, no code from tex
 tables, nothing to write that another callback would find by a global name. Library tables stand behind empty
 read-only ones, so that even raw writes leave them as they are.
 
-Runs in: each generation's Lua state, and under plain luajit (scripts/dev/stub.lua).
+Runs in: each generation's Lua state, and under plain luajit (scripts/dev/stub.lua). Files of operators
+(config_environment.lua) have its functions on strings and tables, whose single calls end soon.
 ]]
 
 local error, getmetatable, ipairs, next, pairs, rawget, rawset, select, setmetatable, tostring, type =
@@ -234,4 +235,4 @@ local function guard_strings()
 end
 
 return { environment = environment, guard_strings = guard_strings, protect = protect, readonly = readonly,
-         rawget = rawget }
+         rawget = rawget, string = safe_string, table = safe_table }

@@ -232,8 +232,11 @@ local function check(returned)
   return report.count() == 0 and out or nil
 end
 
+local environment, leave = host.part("config_environment")(host, report)
+
 return {
-  environment = host.part("config_environment")(host, report),
+  environment = environment,
+  leave = leave,
   open = report.open,
   failed = report.failed,
   problems = report.problems,
