@@ -26,14 +26,27 @@
 #define OWN_DESCRIPTORS            40
 #define OWN_DESCRIPTORS_PER_WORKER 10
 
+/* The next line without its end, which leaves the text. */
+static struct span take_line(struct span *text) {
+  const char *end = memchr(text->ptr, '\n', text->len);
+  size_t len = end ? (size_t)(end - text->ptr) : text->len;
+  struct span line = span_make(text->ptr, len);
+  text->ptr += end ? len + 1 : len;
+  text->len -= end ? len + 1 : len;
+  return line;
+}
+
 static void print_lines(FILE *out, const char *prefix, struct span text) {
   while (text.len) {
-    const char *end = memchr(text.ptr, '\n', text.len);
-    size_t len = end ? (size_t)(end - text.ptr) : text.len;
-    (void)fprintf(out, "%s%.*s\n", prefix, (int)len, text.ptr);
-    size_t skip = end ? len + 1 : len;
-    text.ptr += skip;
-    text.len -= skip;
+    struct span line = take_line(&text);
+    (void)fprintf(out, "%s%.*s\n", prefix, SPAN_FMT(line));
+  }
+}
+
+static void log_warnings(struct span text) {
+  while (text.len) {
+    struct span line = take_line(&text);
+    log_warn("%.*s", SPAN_FMT(line));
   }
 }
 
@@ -473,11 +486,11 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
     redact_forget_all();
     return 1;
   }
-  print_lines(stderr, "moongate: warning: ", buf_span(&report.warnings));
   if (report.key) secrecy_begin();
   pthread_mutex_init(&c.shared.status_lock, NULL);
   list_init(&c.waiting);
   reload_take_plan(&c, plan, false);
+  log_warnings(buf_span(&report.warnings));
   c.n_workers = count_workers(&plan->settings);
   c.workers = x_calloc(c.n_workers, sizeof *c.workers);
   int code = loop_init(&c.loop);

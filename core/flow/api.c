@@ -241,6 +241,10 @@ static char *on_body_room(struct conn *c, size_t want, size_t *room) {
   return c->user ? exchange_body_room(c->user, want, room) : NULL;
 }
 
+static void on_body_ahead(struct conn *c, uint64_t bytes) {
+  if (c->user) exchange_expect_body(c->user, bytes);
+}
+
 static void on_body_end(struct conn *c) {
   struct exchange *x = c->user;
   if (x) x->route->handle(x);
@@ -266,6 +270,7 @@ const struct conn_ops API_CONN_OPS = {
     .on_request = on_request,
     .on_body = on_body,
     .on_body_room = on_body_room,
+    .on_body_ahead = on_body_ahead,
     .on_body_end = on_body_end,
     .on_fault = on_fault,
     .on_drained = on_drained,

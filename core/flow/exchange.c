@@ -123,6 +123,13 @@ static struct span cors_origin(struct exchange *x, const struct http_request *re
   return SPAN_NONE;
 }
 
+/* A chat is always read, whatever its Content-Type says: providers read it, too. */
+static bool is_read_as_json(const struct route *route, struct span type) {
+  if (route->is_chat) return true;
+  if (route->is_json) return !span_starts_nocase(type, SPAN("multipart/"));
+  return span_starts_nocase(type, SPAN("application/json"));
+}
+
 struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_request *req,
                               const struct route *route) {
   struct exchange *x = blocks_take(&f->loop->blocks, EXCHANGE_BLOCK, NULL);
@@ -149,7 +156,7 @@ struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_
     x->path = arena_copy(&x->arena, req->path);
     const struct http_field *type = http_find(req->fields, req->n_fields, HTTP_FIELD_CONTENT_TYPE);
     x->has_content_type = type != NULL;
-    x->is_multipart = type && span_starts_nocase(type->value, SPAN("multipart/"));
+    x->is_json = route && is_read_as_json(route, type ? type->value : SPAN_NONE);
   }
   if (req && route && route->kind) {
     const struct http_field *session = http_find(req->fields, req->n_fields, HTTP_FIELD_X_SESSION_ID);
@@ -281,6 +288,10 @@ bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
   return true;
 }
 
+void exchange_expect_body(struct exchange *x, uint64_t bytes) {
+  if (bytes > x->body.max - x->body.len) exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);
+}
+
 /* ---- choice ---- */
 
 static struct lb_text text_of(struct span s) {
@@ -339,9 +350,8 @@ static void try_provider(struct exchange *x, unsigned slot) {
   x->n_attempts++;
   x->state = EXCHANGE_TRYING;
   x->reply.provider = span_str(e->provider->id);
-  bool is_read = x->route->is_json && !x->is_multipart;
   unsigned n = request_body_splice(&x->facts, x->segments, buf_span(&x->body),
-                                   is_read ? span_str(e->model) : SPAN_NONE,
+                                   x->is_json ? span_str(e->model) : SPAN_NONE,
                                    e->provider->kind == PROVIDER_ONCHAIN, &x->arena);
   struct attempt_request req = {
       .flow = x->flow,
@@ -353,7 +363,7 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .body = x->segments,
       .n_body = n,
       .wants_done_marker = x->route->is_chat && x->facts.is_stream,
-      .is_model_ours = is_read && e->model != NULL,
+      .is_model_ours = x->is_json && e->model != NULL,
       .events = &EVENTS,
   };
   attempt_start(&x->attempt, &req);
@@ -682,10 +692,9 @@ static bool hold_to_pin(struct exchange *x) {
 
 void exchange_balance(struct exchange *x) {
   struct request_fault fault;
-  bool is_read = x->route->is_json && !x->is_multipart;
   x->body_bytes = x->body.len;
   if (x->body.len) x->prefix_hash = hash53(span_make(x->body.data, x->body.len < 1024 ? x->body.len : 1024));
-  if (is_read && !request_body_read(&x->facts, &fault, buf_span(&x->body), x->route->is_chat, &x->arena)) {
+  if (x->is_json && !request_body_read(&x->facts, &fault, buf_span(&x->body), x->route->is_chat, &x->arena)) {
     exchange_error(x, 400, "invalid_request_error", fault.code, fault.message);
     return;
   }

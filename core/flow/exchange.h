@@ -62,9 +62,9 @@ struct exchange {
   struct reply reply;
   struct arena arena;
   enum http_method method;
-  struct span path; /* of the request, without query */
-  bool is_multipart, has_content_type;
-  const char *peer; /* the client's address, in conn, which outlives the exchange */
+  struct span path;               /* of the request, without query */
+  bool is_json, has_content_type; /* the body is read, and not only passed on */
+  const char *peer;               /* the client's address, in conn, which outlives the exchange */
 
   struct buf body;
   size_t announced;     /* the body's length, as its head says; 0: unknown */
@@ -102,6 +102,8 @@ void exchange_client_gone(struct exchange *x);
 void exchange_drained(struct exchange *x);
 /* Adds body bytes; false: too much was sent, and the error has been answered (the exchange is gone). */
 bool exchange_add_body(struct exchange *x, const char *bytes, size_t len);
+/* So many bytes more are announced: too many are answered at once, and the exchange is gone. */
+void exchange_expect_body(struct exchange *x, uint64_t bytes);
 /* Where more of the body may be put before it is added from there; NULL: nowhere. */
 char *exchange_body_room(struct exchange *x, size_t want, size_t *room);
 

@@ -349,7 +349,6 @@ static size_t take_body(struct conn *c, const char *data, size_t len) {
         end_of_body(c);
         return used;
       }
-      if (r == CHUNK_MORE && piece.len == 0) return used;
     }
     if (c->state == CONN_DRAINING) {
       c->drained += piece.len;
@@ -361,6 +360,9 @@ static size_t take_body(struct conn *c, const char *data, size_t len) {
       c->window_bytes += piece.len;
       c->server->ops->on_body(c, piece.ptr, piece.len);
     }
+    uint64_t ahead = c->framing == HTTP_CHUNKED ? chunk_bytes_left(&c->chunk) : 0;
+    if (ahead && c->state == CONN_BODY && c->server->ops->on_body_ahead)
+      c->server->ops->on_body_ahead(c, ahead);
     if (c->framing == HTTP_LENGTH && c->body_left == 0 &&
         (c->state == CONN_BODY || c->state == CONN_DRAINING))
       end_of_body(c);

@@ -37,6 +37,9 @@ struct conn_ops {
    * address. Saves a copy of large bodies. NULL: never.
    */
   char *(*on_body_room)(struct conn *c, size_t want, size_t *room);
+  /* A chunk announces at least so many bytes that have not come yet; a body that would be too long can end here.
+   * NULL: never. */
+  void (*on_body_ahead)(struct conn *c, uint64_t bytes);
   void (*on_body_end)(struct conn *c);
   /* Bytes that are no request, or came too slowly. Answer with conn_send and conn_finish; the connection
    * closes. */

@@ -257,7 +257,7 @@ static void fill_outcome(struct generation *g, const struct outcome *o) {
       .total_ms = o->total_ms,
       .tokens_in = or_nan(o->tokens_in),
       .tokens_out = or_nan(o->tokens_out),
-      .committed = o->committed,
+      .committed = o->committed || o->class == OUTCOME_OK, /* what was held to its end goes out now */
   };
 }
 

@@ -10,7 +10,7 @@ const struct http_fault HTTP_FAULT_BAD_CHUNK = {400, "bad_chunk", "the chunked r
 static const struct http_fault REQUEST_LINE = {
     400, "bad_request_line", "the request line is not \"METHOD target HTTP/1.1\" with single spaces"};
 static const struct http_fault VERSION = {505, "unsupported_version",
-                                          "only HTTP/1.1 and HTTP/1.0 are spoken here"};
+                                          "only versions 1.0 and 1.1 of HTTP are spoken here"};
 static const struct http_fault TARGET = {400, "bad_target", "the request target is malformed"};
 static const struct http_fault TARGET_LONG = {414, "target_too_long", "the request target is over 8 KiB"};
 static const struct http_fault METHOD = {405, "method_not_allowed", "CONNECT and TRACE are not allowed"};

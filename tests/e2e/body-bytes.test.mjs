@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ask, chat, CHAT, RawClient, setup } from './harness.mjs';
+import { ask, assertError, chat, CHAT, RawClient, setup } from './harness.mjs';
 
 const M = '"messages":[{"role":"user","content":"x"}]';
 
@@ -93,6 +93,23 @@ test('a multipart body passes untouched, whatever bytes it has', async (t) => {
     assert.equal(sent.header('content-type'), 'multipart/form-data; boundary=b');
     assert.equal(sent.target, path);
   }
+});
+
+test('a chat is read as JSON whatever its Content-Type says', async (t) => {
+  const { moon, providers } = await setup(t);
+  const headers = { 'Content-Type': 'multipart/form-data; boundary=b' };
+  assertError(await ask(moon, { method: 'POST', path: '/v1/chat/completions', headers, body: '--b--' }), 400);
+  const twice = '{"messages":[1],"model":"a","model":"b"}';
+  assertError(await ask(moon, { method: 'POST', path: '/v1/chat/completions', headers, body: twice }), 400);
+  assert.equal(providers[0].calls.length, 0);
+});
+
+test('JSON to a route of forms is checked, and its model replaced', async (t) => {
+  const { moon, providers } = await setup(t, { providers: [{ id: 'a', model: 'ours' }] });
+  const post = (body) => ask(moon, { method: 'POST', path: '/v1/images/edits', headers: { 'Content-Type': 'application/json' }, body });
+  assert.equal((await post('{"model":"theirs","prompt":"x"}')).status, 200);
+  assert.equal(providers[0].calls[0].body.toString(), '{"model":"ours","prompt":"x"}');
+  assertError(await post('{"model":"theirs"'), 400);
 });
 
 test('a body of 20 MB passes, and the memory for it is given back', async (t) => {

@@ -152,6 +152,13 @@ test('with --log-format json each log line is one JSON object', async (t) => {
   for (const line of lines) assert.equal(typeof JSON.parse(line), 'object', line);
 });
 
+test('warnings of a start are log lines, too', async (t) => {
+  const providers = ['0x1234567890123456789012345678901234567890']; // without a node and a wallet
+  const moon = await startDaemon(t, { providers }, { args: ['--log-format', 'json'] });
+  const lines = moon.stderr.split('\n').slice(0, -1).map((line) => JSON.parse(line));
+  assert.ok(lines.some(({ level, message }) => level === 'warn' && /need a node/.test(message)), moon.stderr);
+});
+
 test('sim-provider answers chats, plain and streamed, and stops cleanly', async (t) => {
   const child = spawn(BINARY, ['sim-provider', '--port', '0', '--tokens', '5'], { stdio: ['ignore', 'pipe', 'pipe'] });
   const sim = new Daemon(child);

@@ -32,6 +32,17 @@ test('a chunked body over maxBodyBytes is a 413 when it gets there', async (t) =
   assert.equal(providers[0].calls.length, 0);
 });
 
+test('a chunk that cannot fit is a 413 by its size alone, before its bytes come', async (t) => {
+  const { moon, providers } = await setup(t, { maxBodyBytes: 100000 });
+  for (const size of ['186a1', 'ffffffff']) {
+    const client = await RawClient.connect(moon.port);
+    client.send(`POST ${CHAT} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n${size}\r\n`);
+    assertError(await client.response(), 413);
+    client.destroy();
+  }
+  assert.equal(providers[0].calls.length, 0);
+});
+
 test('a body of exactly maxBodyBytes passes', async (t) => {
   const { moon, providers } = await setup(t, { maxBodyBytes: 100000 });
   const frame = '{"messages":[1],"pad":""}';

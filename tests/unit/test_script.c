@@ -608,7 +608,7 @@ static void observe_learns(void) {
   struct outcome o = {.class = OUTCOME_SERVER};
   decide_observe(b.g, &b.req, 0, &o);
   CHECK_INT(choose(3), 1);
-  o = (struct outcome){.class = OUTCOME_OK, .tokens_in = -1, .tokens_out = 7, .committed = true};
+  o = (struct outcome){.class = OUTCOME_OK, .tokens_in = -1, .tokens_out = 7}; /* held to its end */
   decide_observe(b.g, &b.req, 1, &o);
   CHECK_INT(choose(3), 2);
   decide_observe(b.g, &b.req, 2, &o);
