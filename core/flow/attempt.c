@@ -71,6 +71,10 @@ void attempt_abort(struct attempt *a, enum outcome_class class) {
   if (attempt_is_running(a)) settle(a, class);
 }
 
+bool attempt_is_whole(const struct attempt *a) {
+  return a->phase == ATTEMPT_RELAYING && a->answer.is_done && answer_is_at_event_end(&a->answer);
+}
+
 bool attempt_has_sent(const struct attempt *a) {
   if (a->onchain) return false; /* its digest may still be at work */
   return !a->call || upstream_has_sent(a->call);
@@ -423,6 +427,8 @@ static void send_request(struct attempt *a, struct span path, struct span fields
   bool has_token = a->onchain && !a->entry->api_key;
   a->phase = ATTEMPT_WAITING;
   a->status = 0;
+  a->fields = a->res_key = SPAN_NONE; /* of the answer before, when a token was refused */
+  a->outcome.retry_after_ms = 0;
   a->began_us = clock_mono_us();
   a->first_byte_us = 0;
   buf_clear(&a->held);

@@ -94,6 +94,8 @@ void attempt_abort(struct attempt *a, enum outcome_class class);
 static inline bool attempt_is_running(const struct attempt *a) {
   return a->phase != ATTEMPT_NONE;
 }
+/* An event stream has come to its [DONE], or whatever ends its kind; only the framing's end may be missing. */
+bool attempt_is_whole(const struct attempt *a);
 /* The request has left whole: its body is not needed any more unless the attempt fails and another one follows. */
 bool attempt_has_sent(const struct attempt *a);
 /* Backpressure; while paused the clock between bytes stands still. */

@@ -184,7 +184,10 @@ void exchange_free(struct exchange *x) {
   struct flow *f = x->flow;
   if (attempt_is_running(&x->attempt)) attempt_abort(&x->attempt, OUTCOME_CLIENT_CLOSED);
   attempt_release(&x->attempt);
-  if (x->verification) verification_free(x->verification);
+  if (x->verification) {
+    f->n_verifying--;
+    verification_free(x->verification);
+  }
   loop_timer_stop(f->loop, &x->deadline);
   loop_timer_stop(f->loop, &x->delay);
   release_retry(x);
@@ -207,6 +210,8 @@ static void log_done(const struct exchange *x, const char *how) {
 
 static void fill_request(struct exchange *x, struct lb_request *r);
 
+static void file_session(struct exchange *x);
+
 static void observe(struct exchange *x) {
   if (!generation_implements(x->generation, CALLBACK_OBSERVE)) return;
   struct lb_request r;
@@ -219,8 +224,11 @@ void exchange_client_gone(struct exchange *x) {
   x->reply.conn = NULL;
   log_done(x, "the client left");
   if (attempt_is_running(&x->attempt)) {
-    attempt_abort(&x->attempt, OUTCOME_CLIENT_CLOSED);
+    /* Many leave at [DONE]: they have their answer, and may ask for its verification. */
+    bool is_whole = attempt_is_whole(&x->attempt);
+    attempt_abort(&x->attempt, is_whole ? OUTCOME_OK : OUTCOME_CLIENT_CLOSED);
     observe(x);
+    if (is_whole) file_session(x);
   }
   exchange_free(x);
 }

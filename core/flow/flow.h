@@ -83,6 +83,7 @@ struct flow {
   struct list queue; /* of exchanges that wait for their turn, the first come first */
   struct wheel_timer queue_timer;
   struct audit audit;
+  unsigned n_verifying; /* requests for a verification that are under way */
   uint64_t last_exchange_id;
   struct rng rng;
   struct buf head; /* scratch: the head being written */

@@ -83,14 +83,15 @@ static void judge(struct verification *v) {
     finish(v, VERIFICATION_JUDGED);
     return;
   }
-  if (!v->proof.is_not_found) {
-    fail(v, "the provider did not give the signature (status %d)", v->status);
-    return;
-  }
   uint64_t now = clock_wall_ms();
   bool is_young = now < s->created_wall_ms || now - s->created_wall_ms < YOUNG_MS;
-  if (is_young && v->n_asked < ASKS_MAX) {
+  bool is_busy = v->status == 429 || v->status == 503;
+  if ((is_busy || (v->proof.is_not_found && is_young)) && v->n_asked < ASKS_MAX) {
     loop_timer_start(v->flow->loop, &v->clock, on_again, (uint64_t)FIRST_MS << (v->n_asked - 1));
+    return;
+  }
+  if (!v->proof.is_not_found) {
+    fail(v, "the provider did not give the signature (status %d)", v->status);
     return;
   }
   v->is_gone = true;
@@ -133,6 +134,7 @@ static void ask(struct verification *v) {
   v->status = 0;
   buf_clear(&v->body);
   struct upstream_request req = {
+      .is_single = true, /* the path has the answer's key */
       .base = span_str(v->entry->endpoint.text),
       .path = buf_span(&v->path),
       .fields = {span_make(fields, sizeof fields - 1)},
@@ -204,6 +206,8 @@ void verification_note(const struct verification *v) {
   if (v->end != VERIFICATION_JUDGED) return;
   struct provider *p = v->entry->provider;
   bool ok = verification_is_valid(v);
+  /* What could not be compared (images, digests that are gone) is neither proved nor refuted. */
+  if (!ok && v->proof.signature != PROOF_FAIL && v->proof.response != PROOF_FAIL) return;
   provider_verified(p, ok, ok ? NULL : first_reason(v), clock_mono_ms());
   if (ok) return;
   static struct log_limit limit;

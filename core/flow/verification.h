@@ -1,7 +1,7 @@
 /*
  * verification: asks the provider of an answer for its signature, and judges it by the provider's record in the contract
- * and by the digests of what went out and came back. The signature may not be there yet: some short retries; an answer
- * that is old enough for it is asked for once.
+ * and by the digests of what went out and came back. The signature may not be there yet, or the provider busy: some short
+ * retries; a signature that is missing long after its answer is asked for once.
  *
  *   ASKING ──200──► judged
  *     │ ▲ └─ not known there ──► WAITING ─┐
@@ -58,7 +58,10 @@ bool verification_is_valid(const struct verification *v);
 /* What is to be said of a check that did not pass; NULL when it did. */
 const char *verification_signature_reason(const struct verification *v);
 
-/* Counts a judged one at its provider; one that is not valid is logged and shown in the provider's state. */
+/*
+ * Counts a judged one at its provider; one that has failed is logged and shown in the provider's state. One of which
+ * nothing failed, but something could not be compared, is neither counted nor told.
+ */
 void verification_note(const struct verification *v);
 
 #endif

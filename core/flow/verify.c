@@ -3,9 +3,12 @@
  * endpoint signs nothing, so nothing can be proved about it: null, never true.
  */
 #include "flow/api.h"
+#include "flow/overload.h"
 #include "flow/verification.h"
 #include "base/clock.h"
 #include "wire/json.h"
+
+#define RUNNING_MAX 64 /* of a worker: each asks a provider, some of them several times */
 
 static bool take_id(struct exchange *x, char out[SESSION_KEY_MAX + 1], size_t *len) {
   struct json_member id = {.name = SPAN("id")};
@@ -118,6 +121,7 @@ static void answer_onchain(struct exchange *x, const struct verification *v) {
 static void on_verified(struct verification *v) {
   struct exchange *x = v->user;
   x->verification = NULL;
+  x->flow->n_verifying--;
   verification_note(v);
   if (v->end == VERIFICATION_FAILED)
     exchange_error(x, 502, NULL, v->is_gone ? "signature_not_found" : "provider_error", v->detail);
@@ -146,6 +150,11 @@ void verify_answer(struct exchange *x) {
     answer_direct(x, p);
     return;
   }
+  if (x->flow->n_verifying >= RUNNING_MAX) {
+    overload_refuse(x, "Too many verifications at once; try again shortly");
+    return;
+  }
+  x->flow->n_verifying++;
   x->state = EXCHANGE_VERIFYING;
   x->verification = verification_new(x->flow, x->plan, (unsigned)slot, &s);
   verification_start(x->verification, on_verified, x);

@@ -3,9 +3,9 @@
 #include "base/base.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #define AMOUNT_MAX 40
+#define TEXT_MAX   4096 /* what counts stands at the start */
 
 static const struct {
   enum outcome_class class;
@@ -65,26 +65,52 @@ static const struct {
     {"prepare HTTP request", "model not supported: requested", REFUSAL_MODEL},
 };
 
-static bool starts(struct span s, const char *with) {
-  size_t n = strlen(with);
-  return s.len >= n && strncasecmp(s.ptr, with, n) == 0;
+static bool is_blank(char c) {
+  return c == ' ' || c == '\t';
 }
 
-/* True when it was there. */
-static bool skip(struct span *s, const char *prefix) {
-  if (!starts(*s, prefix)) return false;
-  size_t n = strlen(prefix);
-  *s = span_make(s->ptr + n, s->len - n);
-  return true;
+static struct span skip_blanks(struct span s) {
+  while (s.len && is_blank(s.ptr[0]))
+    s = span_make(s.ptr + 1, s.len - 1);
+  return s;
+}
+
+/*
+ * Behind `with` when the text begins with it, NULL when it does not. Letter case and the number of blanks between words
+ * vary with the software's version and decide nothing.
+ */
+static const char *behind(struct span s, const char *with) {
+  for (; *with; with++) {
+    bool is_same = s.len && (*with == ' ' ? is_blank(s.ptr[0]) : ascii_lower(s.ptr[0]) == ascii_lower(*with));
+    if (!is_same) return NULL;
+    s = *with == ' ' ? skip_blanks(s) : span_make(s.ptr + 1, s.len - 1);
+  }
+  return s.ptr;
+}
+
+static bool starts(struct span s, const char *with) {
+  return behind(s, with) != NULL;
+}
+
+static bool contains(struct span s, const char *what) {
+  for (; s.len; s = span_make(s.ptr + 1, s.len - 1))
+    if (starts(s, what)) return true;
+  return false;
+}
+
+static void skip(struct span *s, const char *prefix) {
+  const char *rest = behind(*s, prefix);
+  if (rest) *s = span_make(rest, (size_t)(s->ptr + s->len - rest));
 }
 
 static enum refusal_kind kind_of(struct span text, bool model_is_ours) {
+  text = skip_blanks(text);
   /* "…service response, call proxied service: …": the model's server is out of reach. */
   if (starts(text, "Provider proxy: handle proxied service response")) return REFUSAL_BROKER;
-  (void)skip(&text, "Provider proxy: handle proxied service, ");
+  skip(&text, "Provider proxy: handle proxied service, ");
   for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
     if (!starts(text, rows[i].start)) continue;
-    if (rows[i].within && !span_find(text, span_str(rows[i].within))) continue;
+    if (rows[i].within && !contains(text, rows[i].within)) continue;
     return rows[i].kind == REFUSAL_MODEL && !model_is_ours ? REFUSAL_OTHER : rows[i].kind;
   }
   return REFUSAL_OTHER;
@@ -103,8 +129,11 @@ static struct span amount_behind(struct span text, const char *label) {
 
 void refusal_read(struct refusal *out, int status, struct span body, bool model_is_ours) {
   *out = (struct refusal){.kind = REFUSAL_OTHER, .class = outcome_of_status(status, body)};
+  bool is_expired = status == 410 && model_is_ours; /* "model … is no longer available" */
+  if (is_expired) *out = (struct refusal){.kind = REFUSAL_MODEL, .class = kinds[REFUSAL_MODEL].class};
   if (status < 400 || status > 403) return;
   struct span text = outcome_error_text(body);
+  if (text.len > TEXT_MAX) text.len = TEXT_MAX;
   enum refusal_kind kind = kind_of(text, model_is_ours);
   /* Software that tells it by the status may choose another text. */
   if (kind == REFUSAL_OTHER && status == 401) kind = REFUSAL_TOKEN;

@@ -21,7 +21,7 @@ enum refusal_kind {
   REFUSAL_NOT_ACKNOWLEDGED, /* the sub-account has not acknowledged its signer */
   REFUSAL_SIGNER,           /* the contract's owner has not */
   REFUSAL_FUNDS,            /* the sub-account holds too little */
-  REFUSAL_MODEL,            /* it no longer serves the model of its record */
+  REFUSAL_MODEL,            /* it no longer serves the model of its record, by a 400 or 410 */
   REFUSAL_BROKER,           /* trouble of its own */
 };
 

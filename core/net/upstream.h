@@ -45,6 +45,7 @@ struct upstream_events {
  * can lead to the call being sent again. */
 struct upstream_request {
   bool is_post;     /* else GET */
+  bool is_single;   /* of this path there will hardly be another call: nothing is kept for one */
   struct span base; /* "http://host:port/v1" */
   struct span path; /* "/chat/completions" */
   struct span

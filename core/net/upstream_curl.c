@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FIELDS_MAX       64
 #define INTERIM_MAX      16
 #define TARGETS_MAX      1024
 #define FREE_CALLS_MAX   64
@@ -65,8 +64,7 @@ struct curl_call {
   struct target *target;
   CURL *easy;
   struct upstream_request req;
-  struct curl_slist nodes[FIELDS_MAX];
-  char *fields; /* the lines the nodes point into */
+  struct curl_slist *nodes; /* and behind them the lines they point into */
   char *flat;   /* a small body of several segments in one piece */
   size_t body_len, body_at;
   struct buf head;
@@ -334,7 +332,7 @@ static CURL *new_easy(struct curl_transport *u, struct curl_call *call) {
 static void free_call(struct curl_call *call) {
   if (call->easy) curl_easy_cleanup(call->easy);
   buf_release(&call->head);
-  free(call->fields);
+  free(call->nodes);
   free(call->flat);
   free(call);
 }
@@ -384,32 +382,40 @@ static struct target *find_target(struct curl_transport *u, struct span base, st
   return t;
 }
 
-/* Splits the "Name: value\r\n" lines into libcurl's list, whose nodes live in the call. */
-static bool set_fields(struct curl_call *call) {
-  const struct upstream_request *req = &call->req;
-  static const char fixed[] = "Accept-Encoding: identity\r\nExpect:\r\n";
-  size_t len = sizeof fixed - 1 + req->fields[0].len + req->fields[1].len;
-  char *text = call->fields = x_realloc(call->fields, len + 1);
-  memcpy(text, fixed, sizeof fixed - 1);
-  size_t at = sizeof fixed - 1;
-  for (unsigned i = 0; i < 2; i++) {
-    if (req->fields[i].len) memcpy(text + at, req->fields[i].ptr, req->fields[i].len);
-    at += req->fields[i].len;
-  }
-  text[at] = '\0';
-  unsigned n = 0;
-  for (char *line = text; *line;) {
-    char *end = strstr(line, "\r\n");
-    if (!end || n == FIELDS_MAX) return false;
-    *end = '\0';
-    call->nodes[n].data = line;
-    call->nodes[n].next = NULL;
-    if (n) call->nodes[n - 1].next = &call->nodes[n];
+static size_t count_lines(struct span text) {
+  size_t n = 0;
+  for (const char *at = text.ptr, *end = text.ptr + text.len; at < end; at++) {
+    at = memchr(at, '\n', (size_t)(end - at));
+    if (!at) break;
     n++;
+  }
+  return n;
+}
+
+/* The "Name: value\r\n" lines as libcurl's list; nodes and lines share one allocation. */
+static void set_fields(struct curl_call *call) {
+  const struct upstream_request *req = &call->req;
+  const struct span parts[] = {SPAN("Accept-Encoding: identity\r\nExpect:\r\n"), req->fields[0], req->fields[1]};
+  size_t n = 0, len = 0, used = 0;
+  for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+    n += count_lines(parts[i]);
+    len += parts[i].len;
+  }
+  call->nodes = x_realloc(call->nodes, n * sizeof *call->nodes + len + 1);
+  char *text = (char *)(call->nodes + n), *line = text;
+  for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+    if (parts[i].len) memcpy(text + used, parts[i].ptr, parts[i].len);
+    used += parts[i].len;
+  }
+  text[used] = '\0';
+  for (size_t i = 0; i < n; i++) {
+    char *end = strstr(line, "\r\n");
+    REQUIRE(end != NULL); /* lines are checked heads, or ours */
+    *end = '\0';
+    call->nodes[i] = (struct curl_slist){.data = line, .next = i + 1 < n ? &call->nodes[i + 1] : NULL};
     line = end + 2;
   }
   (void)curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->nodes);
-  return true;
 }
 
 static void set_body(struct curl_call *call) {
@@ -470,6 +476,14 @@ static void start(struct transport *base, const struct upstream_request *req, st
 
 /* ---- the end ---- */
 
+/* Nobody will ask for this URL again: neither it nor the handle takes room from those that are asked often. */
+static void forget_single(struct curl_call *call) {
+  struct curl_transport *u = call->up;
+  struct target *t = call->target;
+  free_call(call);
+  if (t->n_live == 0 && list_is_empty(&t->free_calls)) free_target(u, t);
+}
+
 static void recycle(struct curl_call *call) {
   struct curl_transport *u = call->up;
   list_remove(&call->node);
@@ -481,6 +495,10 @@ static void recycle(struct curl_call *call) {
   }
   u->n_live--;
   call->target->n_live--;
+  if (call->req.is_single) {
+    forget_single(call);
+    return;
+  }
   if (call->head.cap > 4096) buf_release(&call->head);
   free(call->flat);
   call->flat = NULL;
@@ -542,7 +560,7 @@ static void collect(struct curl_transport *u) {
 
 static void add(struct curl_call *call) {
   struct curl_transport *u = call->up;
-  if (!set_fields(call)) call->bad_answer = "too many request fields";
+  set_fields(call);
   set_body(call);
   (void)curl_easy_setopt(call->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)call->req.connect_ms);
   u->depth++;

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Chain, noChain, quietly, sdkBroker } from './chain.mjs';
 import { act } from './fake-provider.mjs';
-import { RawClient, ask, assertError, chat, counters, eventually, events, health, lua, requestBytes, runMoongate, startDaemon } from './harness.mjs';
+import { RawClient, ask, assertError, chat, counters, eventually, events, health, lua, openChat, requestBytes, runMoongate, startDaemon } from './harness.mjs';
 import { ZeroGProvider } from './zerog-provider.mjs';
 
 const skip = noChain();
@@ -154,6 +154,58 @@ test('a signature that is gone, or a provider that is: 502 with the cause, and t
   await p.refuse();
   assertError((await verify(moon, key)).response, 502, { message: /could not be asked/ });
   assert.equal((await counters(moon, p.address)).verifyFail, 0, 'no verdict is no failure');
+});
+
+test('a provider that is too busy for the question is asked again', { skip }, async (t) => {
+  const { moon, providers: [p] } = await setup(t);
+  const key = (await ok(moon)).header('zg-res-key');
+  let left = 2;
+  p.onSignature = (call) => {
+    if (left-- > 0) return call.respond(left ? 429 : 503, { error: 'Too many requests. Please try again later.' });
+    p.onSignature = undefined;
+    p.take(call);
+  };
+  assert.equal((await verify(moon, key)).isValid, true);
+});
+
+test('what could not be compared is neither proved nor refuted: the images of an answer', { skip }, async (t) => {
+  const { moon, providers: [p] } = await setup(t, { providers: [{ service: { serviceType: 'text-to-image' } }], config: { verifyAnswers: 'all' } });
+  p.onSignature = (call) => {
+    const hash = (c) => c.repeat(64);
+    const text = `${hash('a')}:${hash('b')},${hash('c')}`;
+    call.respond(200, { text, signature: p.tee.signMessageSync(text), signing_address: p.tee.address.toLowerCase(), signing_algo: 'ecdsa' });
+  };
+  const r = await ask(moon, {
+    method: 'POST', path: '/v1/images/generations', headers: { 'Content-Type': 'application/json' }, body: '{"prompt":"a moon"}',
+  });
+  assert.equal(r.status, 200, r.text());
+  const v = await verify(moon, r.header('zg-res-key'));
+  assert.deepEqual([v.isValid, v.checks.signature, v.checks.response], [false, 'pass', 'unknown'], v.response.text());
+  await eventually(() => p.signatureAsks.length >= 2, 5000, 'the question behind the answer');
+  const seen = await counters(moon, p.address);
+  assert.deepEqual([seen.verifyFail, seen.verifyOk, seen.state], [0, 0, 'up']);
+  assert.ok(!moon.logged(/does not verify/));
+});
+
+test('a client that leaves at [DONE], before the end of the framing, has its answer proved; one that leaves earlier has none', { skip }, async (t) => {
+  const { moon, providers: [p] } = await setup(t);
+  p.usual = (call) => {
+    call.endChunks = () => {}; // the last chunk never comes
+    return p.chat(call);
+  };
+  const client = await openChat(moon, { stream: true });
+  await client.until('[DONE]\n\n');
+  const key = /zg-res-key: (\S+)/i.exec(client.bytes.toString('latin1'))[1];
+  client.destroy();
+  await eventually(async () => (await verify(moon, key)).isValid === true, 5000, 'a valid answer');
+  assert.equal((await counters(moon, p.address)).outcomes.ok, 1);
+
+  p.usual = (call) => call.streamHead({ 'Zg-Res-Key': 'early' }).delta('half');
+  const early = await openChat(moon, { stream: true });
+  await early.until('half');
+  early.destroy();
+  await eventually(async () => (await counters(moon, p.address)).outcomes.client_closed === 1, 5000, 'the end of the attempt');
+  assert.equal((await verify(moon, 'early')).status, 404);
 });
 
 test('a request of megabytes is hashed to its last byte, through a retry with a fresh token as well', { skip }, async (t) => {

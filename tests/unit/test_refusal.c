@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 
 static struct refusal of(int status, const char *body) {
@@ -80,6 +81,44 @@ static void each_text_of_a_400_has_its_meaning_in_both_generations(void) {
   }
 }
 
+/* The same words in another case, and with more blanks between them. */
+static void letter_case_and_blanks_decide_nothing(void) {
+  for (size_t i = 0; i < ARRAY_LEN(said); i++) {
+    char body[1200] = "{\"error\":\" ";
+    size_t at = strlen(body);
+    for (const char *c = said[i].text; *c; c++) {
+      bool is_escape = *c == '\\';
+      body[at++] = is_escape || c[-(c > said[i].text)] == '\\' ? *c : (char)toupper((unsigned char)*c);
+      if (*c == ' ') body[at++] = ' ';
+    }
+    (void)snprintf(body + at, sizeof body - at, "\"}");
+    CHECK_INT(of(400, body).kind, said[i].kind);
+  }
+}
+
+static void an_expired_model_is_the_providers_when_its_record_named_it(void) {
+  struct span body = SPAN("{\"error\":\"model \\\"m\\\" is no longer available (expired at 2026-06-01)\"}");
+  struct refusal r;
+  refusal_read(&r, 410, body, true);
+  CHECK_INT(r.kind, REFUSAL_MODEL);
+  CHECK_INT(r.class, OUTCOME_SERVER);
+  refusal_read(&r, 410, body, false);
+  CHECK_INT(r.kind, REFUSAL_OTHER);
+  CHECK_INT(r.class, OUTCOME_CLIENT_ERROR);
+}
+
+static void a_text_far_behind_the_start_is_not_looked_for(void) {
+  size_t len = 1u << 20;
+  char *body = x_malloc(len);
+  int n = snprintf(body, len, "{\"error\":\"validate request: ");
+  memset(body + n, 'x', len - (size_t)n);
+  memcpy(body + len - 40, "insufficient balance", 20);
+  struct refusal r;
+  refusal_read(&r, 400, span_make(body, len), true);
+  CHECK_INT(r.kind, REFUSAL_OTHER);
+  free(body);
+}
+
 static void an_answer_of_older_software_about_its_model_server_is_its_own_trouble(void) {
   struct refusal r = of(400, "{\"error\":\"Provider proxy: handle proxied service response, call proxied "
                              "service: dial tcp: connection refused\"}");
@@ -103,7 +142,7 @@ static void other_statuses_mean_what_they_mean_anywhere(void) {
   } all[] = {
       {401, REFUSAL_TOKEN, OUTCOME_AUTH},         {402, REFUSAL_FUNDS, OUTCOME_EXHAUSTED},
       {403, REFUSAL_OTHER, OUTCOME_AUTH},         {404, REFUSAL_OTHER, OUTCOME_CLIENT_ERROR},
-      {409, REFUSAL_OTHER, OUTCOME_CLIENT_ERROR}, {410, REFUSAL_OTHER, OUTCOME_CLIENT_ERROR},
+      {409, REFUSAL_OTHER, OUTCOME_CLIENT_ERROR}, {410, REFUSAL_MODEL, OUTCOME_SERVER},
       {413, REFUSAL_OTHER, OUTCOME_CLIENT_ERROR}, {429, REFUSAL_OTHER, OUTCOME_RATE_LIMITED},
       {500, REFUSAL_OTHER, OUTCOME_SERVER},       {502, REFUSAL_OTHER, OUTCOME_SERVER},
       {503, REFUSAL_OTHER, OUTCOME_OVERLOADED},   {200, REFUSAL_OTHER, OUTCOME_OK},
@@ -177,6 +216,9 @@ static void a_body_that_ends_anywhere_is_read_safely(void) {
 
 int main(void) {
   RUN(each_text_of_a_400_has_its_meaning_in_both_generations);
+  RUN(letter_case_and_blanks_decide_nothing);
+  RUN(an_expired_model_is_the_providers_when_its_record_named_it);
+  RUN(a_text_far_behind_the_start_is_not_looked_for);
   RUN(an_answer_of_older_software_about_its_model_server_is_its_own_trouble);
   RUN(a_model_that_the_caller_named_is_the_callers);
   RUN(other_statuses_mean_what_they_mean_anywhere);
