@@ -1,5 +1,5 @@
 /*
- * admin: the routes that read (health, providers, strategy, models) and the operator's switches. They sum
+ * admin: the routes that read (health, providers, strategy) and the operator's switches. They sum
  * atomics and read the plan of the worker that answers; only a reload leaves the worker.
  */
 #include "flow/admin_chain.h"
@@ -272,72 +272,6 @@ void admin_strategy(struct exchange *x) {
   put_text(&w, "benched", status.benched);
   put_text(&w, "guard", status.guard);
   json_close(&w, '}');
-  answer(x, 200);
-}
-
-static void put_model(struct json_writer *w, struct span id, const char *owner, uint64_t created_s) {
-  json_open(w, '{');
-  json_key(w, "id");
-  json_string(w, id);
-  json_key(w, "object");
-  json_cstring(w, "model");
-  json_key(w, "created");
-  json_int(w, (int64_t)created_s);
-  json_key(w, "owned_by");
-  json_cstring(w, owner);
-  json_close(w, '}');
-}
-
-/* Names that are listed already, one a line with a line end before and behind each. */
-static bool is_listed(struct buf *seen, struct span name) {
-  char line[MODEL_NAME_MAX + 3];
-  int n = snprintf(line, sizeof line, "\n%.*s\n",
-                   (int)(name.len < MODEL_NAME_MAX ? name.len : MODEL_NAME_MAX), name.ptr);
-  if (span_find(buf_span(seen), span_make(line, (size_t)n))) return true;
-  return buf_append(seen, line, (size_t)n) != 0;
-}
-
-static void put_models_of(struct json_writer *w, struct buf *seen, struct span names, const char *owner,
-                          uint64_t created_s) {
-  while (names.len) {
-    const char *end = memchr(names.ptr, '\n', names.len);
-    size_t len = end ? (size_t)(end - names.ptr) : names.len;
-    struct span name = span_make(names.ptr, len);
-    if (len && !is_listed(seen, name)) put_model(w, name, owner, created_s);
-    size_t skip = end ? len + 1 : len;
-    names.ptr += skip;
-    names.len -= skip;
-  }
-}
-
-void admin_models(struct exchange *x) {
-  const struct plan *plan = x->plan;
-  uint64_t created_s = x->flow->shared->started_wall_ms / 1000;
-  struct json_writer w;
-  struct buf seen, own;
-  buf_init(&seen, 1024 * 1024);
-  buf_init(&own, PROVIDER_MODELS_MAX + MODEL_NAME_MAX);
-  begin(x, &w);
-  json_open(&w, '{');
-  json_key(&w, "object");
-  json_cstring(&w, "list");
-  json_key(&w, "data");
-  json_open(&w, '[');
-  for (unsigned i = 0; i < plan->n_routes; i++)
-    put_models_of(&w, &seen, span_str(plan->routes[i].name), "moongate", created_s);
-  for (unsigned i = 0; i < plan->n_entries; i++) {
-    const struct plan_entry *e = &plan->entries[i];
-    buf_clear(&own);
-    if (e->model)
-      buf_put_str(&own, e->model);
-    else
-      provider_put_models(e->provider, &own);
-    put_models_of(&w, &seen, buf_span(&own), e->provider->id, created_s);
-  }
-  json_close(&w, ']');
-  json_close(&w, '}');
-  buf_release(&seen);
-  buf_release(&own);
   answer(x, 200);
 }
 

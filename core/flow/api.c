@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define ASKED_MAX 2048 /* of a preflight's list of names */
+
 static const struct route ROUTES[] = {
     {.path = "/v1/chat/completions",
      .is_post = true,
@@ -66,7 +68,8 @@ static const struct route ROUTES[] = {
      .kind = "messages",
      .upstream_path = "/messages",
      .is_json = true},
-    {.path = "/v1/models", .is_get = true, .guard = GUARD_CLIENT, .handle = admin_models},
+    {.path = "/v1/models", .is_get = true, .guard = GUARD_CLIENT, .handle = models_list},
+    {.path = "/v1/models/", .is_prefix = true, .is_get = true, .guard = GUARD_CLIENT, .handle = models_one},
     {.path = "/v1/verify",
      .is_post = true,
      .guard = GUARD_CLIENT,
@@ -191,9 +194,27 @@ static bool is_let_in(struct exchange *x, const struct conn *c, const struct htt
 
 /* ---- events of connections ---- */
 
-static void answer_options(struct exchange *x) {
+/*
+ * What a page of an allowed origin wants to send with its request, when that is a list of names: client libraries have
+ * fields of their own, more with each version. What goes on to providers is decided elsewhere.
+ */
+static struct span asked_fields(const struct http_request *req) {
+  struct span name = SPAN("access-control-request-headers");
+  for (unsigned i = 0; i < req->n_fields; i++) {
+    struct span value = req->fields[i].value;
+    if (!span_eq_nocase(req->fields[i].name, name)) continue;
+    for (size_t k = 0; k < value.len; k++)
+      if (!http_is_token(span_make(value.ptr + k, 1)) && value.ptr[k] != ',' && value.ptr[k] != ' ')
+        return SPAN_NONE;
+    return value.len <= ASKED_MAX ? value : SPAN_NONE;
+  }
+  return SPAN_NONE;
+}
+
+static void answer_options(struct exchange *x, const struct http_request *req) {
   struct reply_extra extra = {.allow = x->route ? allowed_methods(x->route) : "GET, HEAD, POST, OPTIONS",
-                              .is_preflight = x->reply.cors_origin.len > 0};
+                              .is_preflight = x->reply.cors_origin.len > 0,
+                              .asked_fields = asked_fields(req)};
   exchange_answer(x, 204, NULL, SPAN_NONE, &extra);
 }
 
@@ -202,7 +223,7 @@ static void on_request(struct conn *c, const struct http_request *req) {
   const struct route *route = find_route(req->path);
   struct exchange *x = exchange_new(f, c, req, route);
   if (req->method == HTTP_OPTIONS && (route || span_eq(req->target, SPAN("*")))) {
-    answer_options(x);
+    answer_options(x, req);
     return;
   }
   if (!route) {

@@ -11,13 +11,14 @@
 /* For conn_server_init(); the server's context must be the struct flow. */
 extern const struct conn_ops API_CONN_OPS;
 
-/* Handlers of local routes (flow/admin.c, flow/verify.c). Each ends with an answer. */
+/* Handlers of local routes (flow/admin.c, flow/models.c, flow/verify.c). Each ends with an answer. */
 void admin_health(struct exchange *x);
 void admin_providers(struct exchange *x);
 void admin_switch_provider(struct exchange *x);
 void admin_reload(struct exchange *x);
 void admin_strategy(struct exchange *x);
-void admin_models(struct exchange *x);
+void models_list(struct exchange *x);
+void models_one(struct exchange *x);
 void verify_answer(struct exchange *x);
 
 #endif

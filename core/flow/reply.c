@@ -2,6 +2,8 @@
 #include "base/clock.h"
 #include "wire/json.h"
 
+#define USUAL_FIELDS SPAN("Authorization, Content-Type, X-Request-Id, X-Session-Id, Idempotency-Key")
+
 static void put_date(struct flow *f) {
   uint64_t wall_ms = clock_wall_ms();
   if (wall_ms / 1000 != f->date_s) {
@@ -53,7 +55,7 @@ void reply_text(struct reply *r, int status, const char *content_type, struct sp
   if (extra && extra->is_preflight) {
     http_put_field(h, "Access-Control-Allow-Methods", SPAN("GET, POST, OPTIONS"));
     http_put_field(h, "Access-Control-Allow-Headers",
-                   SPAN("Authorization, Content-Type, X-Request-Id, X-Session-Id, Idempotency-Key"));
+                   extra->asked_fields.len ? extra->asked_fields : USUAL_FIELDS);
     http_put_field(h, "Access-Control-Max-Age", SPAN("86400"));
   }
   if (extra) buf_put_span(h, extra->fields);

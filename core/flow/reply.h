@@ -31,6 +31,7 @@ struct reply_extra {
   const char *allow;      /* value of Allow; NULL: none */
   struct span fields;     /* further "Name: value\r\n" lines */
   bool is_preflight;
+  struct span asked_fields; /* of a preflight: the names that the page wants to send; empty: it did not say */
 };
 
 /* A whole answer of ours: head, body, end. */

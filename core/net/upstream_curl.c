@@ -65,7 +65,7 @@ struct curl_call {
   CURL *easy;
   struct upstream_request req;
   struct curl_slist *nodes; /* and behind them the lines they point into */
-  char *flat;   /* a small body of several segments in one piece */
+  char *flat;               /* a small body of several segments in one piece */
   size_t body_len, body_at;
   struct buf head;
   enum call_phase phase;
@@ -395,7 +395,8 @@ static size_t count_lines(struct span text) {
 /* The "Name: value\r\n" lines as libcurl's list; nodes and lines share one allocation. */
 static void set_fields(struct curl_call *call) {
   const struct upstream_request *req = &call->req;
-  const struct span parts[] = {SPAN("Accept-Encoding: identity\r\nExpect:\r\n"), req->fields[0], req->fields[1]};
+  const struct span parts[] = {SPAN("Accept-Encoding: identity\r\nExpect:\r\n"), req->fields[0],
+                               req->fields[1]};
   size_t n = 0, len = 0, used = 0;
   for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
     n += count_lines(parts[i]);

@@ -177,6 +177,12 @@ test('with CORS on for an origin its pages get their fields, and others none', a
   assert.equal(allowed.header('access-control-allow-origin'), 'https://page.example');
   assert.match(allowed.header('access-control-allow-methods'), /POST/);
   assert.match(allowed.header('vary') ?? '', /origin/i);
+  // Client libraries in pages have fields of their own, and a browser asks for each of them.
+  const asks = (names) =>
+    ask(moon, { method: 'OPTIONS', path: CHAT, headers: { Origin: 'https://page.example', 'Access-Control-Request-Method': 'POST', 'Access-Control-Request-Headers': names } });
+  const wanted = 'authorization,content-type,x-stainless-arch, x-stainless-os';
+  assert.equal((await asks(wanted)).header('access-control-allow-headers'), wanted);
+  for (const odd of ['a;b', 'a"b', 'x'.repeat(3000)]) assert.match((await asks(odd)).header('access-control-allow-headers'), /^Authorization, /);
   assert.equal((await preflight('https://other.example')).header('access-control-allow-origin'), undefined);
   const r = await chat(moon, {}, { Origin: 'https://page.example' });
   assert.deepEqual(r.all('access-control-allow-origin'), ['https://page.example']);

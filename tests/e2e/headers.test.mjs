@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { act, shareScript } from './fake-provider.mjs';
-import { ask, chat, setup } from './harness.mjs';
+import { ask, chat, counters, setup } from './harness.mjs';
 
 test('the client\'s credentials never leave', async (t) => {
   const { moon, providers } = await setup(t);
@@ -108,6 +108,16 @@ test('the provider\'s fields reach the client, but for those that are ours or no
   assert.equal(r.header('x-detail'), 'kept');
   assert.equal(r.header('cache-control'), 'no-store');
 });
+
+for (const upstream of ['native', 'curl']) {
+  test(`as many fields as a head may have go on, and no caller harms a provider with them (${upstream})`, async (t) => {
+    const { moon, providers } = await setup(t, { upstream, maxRetries: 0 });
+    const fields = Object.fromEntries(Array.from({ length: 90 }, (_, i) => [`X-0G-Field-${i}`, `${i}`]));
+    for (let i = 0; i < 3; i++) assert.equal((await chat(moon, {}, fields)).status, 200);
+    for (const [name, value] of Object.entries(fields)) assert.deepEqual(providers[0].calls[2].all(name), [value]);
+    assert.equal((await counters(moon, 'a')).outcomes.bad_response, 0);
+  });
+}
 
 test('a provider cannot split our answer with bytes in its fields', async (t) => {
   const { moon, providers } = await setup(t, { maxRetries: 0 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { ask, eventually, setup } from './harness.mjs';
+import { ask, assertError, eventually, setup } from './harness.mjs';
 
 test('GET /v1/models lists what the providers serve, each model once, as OpenAI does', async (t) => {
   const { moon } = await setup(t, {
@@ -25,6 +25,21 @@ test('the openai client can page through it', async (t) => {
   const ids = [];
   for await (const m of client.models.list()) ids.push(m.id);
   assert.deepEqual(ids, ['fake-model']);
+});
+
+test('one model is told by its name, however the path spells it; what nobody serves is 404', async (t) => {
+  const { moon } = await setup(t, { providers: [{ id: 'a', model: 'org/m-1 b' }, { id: 'b', model: 'org/m-1 b' }], models: { alias: ['a'] } });
+  const get = (name) => ask(moon, { path: `/v1/models/${name}` });
+  for (const spelled of ['org%2Fm-1%20b', 'org/m-1%20b', 'org%2fm%2d1%20b']) {
+    const r = await get(spelled);
+    assert.equal(r.status, 200, spelled);
+    const { created, ...rest } = r.json();
+    assert.equal(typeof created, 'number');
+    assert.deepEqual(rest, { id: 'org/m-1 b', object: 'model', owned_by: 'a' });
+  }
+  assert.equal((await get('alias')).json().owned_by, 'moongate');
+  for (const odd of ['nobody', 'org', 'alias%', 'alias%0', 'alias%zz', 'alias%00', '%0aalias%0a', 'x'.repeat(4000)])
+    assertError(await get(odd), 404, { code: 'model_not_found' });
 });
 
 test('the operator\'s own names are listed too', async (t) => {
