@@ -243,11 +243,16 @@ ifneq ($(wildcard man/moongate.1),)
 endif
 
 .PHONY: bench
-bench: ## CPU per request beside nginx and HAProxy (BENCH='--rounds 3'), and ns per decision
+bench: ## all figures beside nginx and HAProxy, into tests/bench/results (BENCH='--rounds 3 --parts chat')
 	@sh scripts/dev/deps.sh install build test bench
-	@$(MAKE) --no-print-directory all
-	@node tests/bench/bench.mjs $(BENCH)
-	@sh scripts/dev/run-bench.sh $(B)
+	@$(MAKE) --no-print-directory all $(B)/bench/load
+	@sh scripts/dev/run-bench.sh $(B) > $(B)/bench/native.md
+	@LOAD=$(B)/bench/load node tests/bench/bench.mjs --native $(B)/bench/native.md --out tests/bench/results $(BENCH)
+
+$(B)/bench/load: tests/bench/load.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -o $@ $<
 
 .PHONY: strictness
 strictness: all ## the same hostile bytes to Moongate, HAProxy and nginx: writes tests/STRICTNESS.md

@@ -40,6 +40,8 @@ cmd:nginx:nginx-core
 cmd:haproxy:haproxy
 cmd:wrk:wrk
 cmd:taskset:util-linux
+cmd:luajit:luajit
+lua:cjson:lua-cjson
 '
 
 mode=$1
@@ -59,6 +61,7 @@ present() {
       return 1 ;;
     pc) command -v pkg-config >/dev/null 2>&1 && pkg-config --exists "$what" ;;
     file) [ -e "$what" ] ;;
+    lua) command -v luajit >/dev/null 2>&1 && luajit -e "require('$what')" >/dev/null 2>&1 ;;
   esac
 }
 

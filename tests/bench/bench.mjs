@@ -1,13 +1,18 @@
-// CPU time per request of the balancer beside nginx and HAProxy as plain proxies, all in one run on one machine.
+// The balancer beside nginx and HAProxy as plain proxies, all in one run on one machine.
 //
-// One core for the proxy, the other for driver (wrk) and provider (moongate sim-provider). Rounds are interleaved and
-// the median is reported: CPU microseconds per request of the proxy's process, read from the kernel's scheduler
-// statistics, are steady where wall-clock figures on shared machines are not.
+// One core for the proxy, the other for driver and provider: wrk and `moongate sim-provider` for chats as fast as they
+// go, tests/bench/load.c for chats at a fixed rate (without coordinated omission) and for paced streams. Rounds are
+// interleaved and the median is reported: CPU microseconds of the proxy's process, read from the kernel's scheduler
+// statistics, are steady where wall-clock figures on shared machines are not. Prints, never judges.
 //
-// usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only a,b] [--json FILE]
+// usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only a,b] [--parts chat,latency,streams,memory]
+//                                   [--native FILE] [--out DIR]
+//   --native FILE  text that goes into the result (what the C benches of this folder have printed)
+//   --out DIR      writes bench.md and bench.json there
 import { spawn, execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, release, tmpdir } from 'node:os';
+import { createInterface } from 'node:readline';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { once } from 'node:events';
@@ -21,18 +26,21 @@ const rounds = Number(option('rounds', 5));
 const seconds = Number(option('seconds', 3));
 const connections = Number(option('connections', 32));
 const only = option('only', '').split(',').filter(Boolean);
+const parts = option('parts', 'chat,latency,streams,memory').split(',');
 const moongate = process.env.MOONGATE ?? 'build/moongate';
+const loadProgram = process.env.LOAD ?? 'build/plain/bench/load';
 
 if (args.includes('--help') || args.includes('-h')) {
-  console.log('usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only nginx,haproxy,moongate] [--json FILE]');
+  console.log('usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only nginx,haproxy,moongate] [--parts chat,latency,streams,memory] [--native FILE] [--out DIR]');
   process.exit(0);
 }
 
 const dir = mkdtempSync(join(tmpdir(), 'moongate-bench-'));
 const children = [];
 
+// With as many descriptors as are allowed.
 function start(command, commandArgs, options = {}) {
-  const child = spawn(command, commandArgs, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  const child = spawn('sh', ['-c', 'ulimit -n "$(ulimit -Hn)" 2>/dev/null; exec "$@"', 'sh', command, ...commandArgs], { stdio: ['pipe', 'pipe', 'pipe'], ...options });
   child.stderr.on('data', (d) => { child.errors = (child.errors ?? '') + d; });
   children.push(child);
   return child;
@@ -105,13 +113,13 @@ const proxies = {
     const port = await freePort();
     writeFileSync(join(dir, 'nginx.conf'), `
 daemon off; worker_processes 1; pid ${dir}/nginx.pid; error_log ${dir}/nginx.err;
-events { worker_connections 4096; }
+worker_rlimit_nofile 20000; events { worker_connections 16000; }
 http {
   access_log off; client_body_temp_path ${dir}; proxy_temp_path ${dir}; client_body_buffer_size 256k;
   fastcgi_temp_path ${dir}; uwsgi_temp_path ${dir}; scgi_temp_path ${dir};
   keepalive_requests 100000000; client_max_body_size 32m;
   upstream p { server 127.0.0.1:${provider}; keepalive 256; keepalive_requests 100000000; }
-  server { listen 127.0.0.1:${port};
+  server { listen 127.0.0.1:${port} backlog=4096;
     location / { proxy_pass http://p; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } }
 }`);
     return { port, child: start('taskset', ['-c', '0', 'nginx', '-p', dir, '-c', join(dir, 'nginx.conf')]) };
@@ -121,15 +129,16 @@ http {
     writeFileSync(join(dir, 'haproxy.cfg'), `
 global
   nbthread 1
-  maxconn 4096
+  maxconn 9000
 defaults
   mode http
   timeout connect 5s
-  timeout client 60s
-  timeout server 60s
+  timeout client 600s
+  timeout server 600s
   http-reuse always
+  option http-no-delay
 frontend f
-  bind 127.0.0.1:${port}
+  bind 127.0.0.1:${port} backlog 4096
   default_backend b
 backend b
   server s 127.0.0.1:${provider} pool-max-conn 256
@@ -138,7 +147,7 @@ backend b
   },
   async moongate(provider) {
     writeFileSync(join(dir, 'moongate.lua'), `return {
-  host = "127.0.0.1", port = 0, workers = 1, strategy = "round-robin", healthCheckInterval = 60000,
+  host = "127.0.0.1", port = 0, workers = 1, strategy = "round-robin", healthCheckInterval = 600000,
   providers = { { id = "p", endpoint = "http://127.0.0.1:${provider}/v1", model = "sim-model" } },
 }`);
     const child = start('taskset', ['-c', '0', moongate, 'run', join(dir, 'moongate.lua'), '--log-level', 'warn']);
@@ -208,6 +217,97 @@ function table({ name, rows }) {
   return lines.join('\n');
 }
 
+// ---- chats at a fixed rate, and streams ----
+
+class Load {
+  async start() {
+    this.child = start('taskset', ['-c', '1', loadProgram]);
+    this.child.stdin.on('error', () => {});
+    this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
+    this.port = Number((await this.lines.next()).value.split(' ')[1]);
+  }
+  async ask(command) {
+    this.child.stdin.write(`${command}\n`);
+    const line = (await this.lines.next()).value;
+    if (line === undefined) throw new Error(`load ended: ${this.child.errors ?? ''}`);
+    return JSON.parse(line);
+  }
+}
+
+const names = () => Object.keys(proxies).filter((n) => only.length === 0 || only.includes(n));
+
+async function latency(rate, bytes) {
+  const load = new Load();
+  await load.start();
+  const running = { direct: { port: load.port } };
+  for (const n of names()) running[n] = await proxies[n](load.port);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const figures = {};
+  for (let round = 0; round <= rounds; round++) {
+    for (const [n, { port, child }] of Object.entries(running)) {
+      const before = child ? cpuNs(child.pid) : 0;
+      const r = await load.ask(`chat ${port} ${rate} ${round ? seconds : 0.5} ${bytes}`);
+      if (round === 0) continue; // to warm up
+      const f = figures[n] ??= { p50: [], p99: [], cpu: [], bad: 0 };
+      f.p50.push(r.p50us);
+      f.p99.push(r.p99us);
+      f.cpu.push(child ? (cpuNs(child.pid) - before) / 1000 / r.chats : 0);
+      f.bad += r.bad;
+    }
+  }
+  await stopAll();
+  return Object.entries(figures).map(([n, f]) => ({ proxy: n, p50us: median(f.p50), p99us: median(f.p99), cpuUs: median(f.cpu), notOk: f.bad }));
+}
+
+async function streams(count, rate) {
+  const figures = {};
+  for (let round = 0; round < Math.min(rounds, 3); round++) {
+    for (const n of names()) {
+      const load = new Load();
+      await load.start();
+      const { port, child } = await proxies[n](load.port);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      await load.ask(`chat ${port} 200 0.2 1024`);
+      const idle = residentKiB(child.pid);
+      const opened = await load.ask(`open ${port} ${count} ${rate}`);
+      const kib = (residentKiB(child.pid) - idle) / count;
+      await load.ask('watch 1');
+      const before = cpuNs(child.pid);
+      const r = await load.ask(`watch ${seconds}`);
+      const f = figures[n] ??= { cpu: [], kib: [], p50: [], p99: [], idle: [], bad: 0 };
+      f.cpu.push((cpuNs(child.pid) - before) / 1000 / r.events);
+      f.kib.push(kib);
+      f.p50.push(r.p50us);
+      f.p99.push(r.p99us);
+      f.idle.push(idle / 1024);
+      f.bad += r.bad + opened.bad;
+      await stopAll();
+    }
+  }
+  return Object.entries(figures).map(([n, f]) => ({
+    proxy: n, cpuUs: median(f.cpu), kibPerStream: median(f.kib), p50us: median(f.p50), p99us: median(f.p99), idleMiB: median(f.idle), notOk: f.bad,
+  }));
+}
+
+async function memory(idleClients, liveStreams) {
+  const load = new Load();
+  await load.start();
+  const { port, child } = await proxies.moongate(load.port);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const atRest = residentKiB(child.pid) / 1024;
+  const a = await load.ask(`idle ${port} ${idleClients}`);
+  const b = await load.ask(`open ${port} ${liveStreams} 1`);
+  const all = residentKiB(child.pid) / 1024;
+  await stopAll();
+  return { atRestMiB: atRest, idleClients: a.idle, liveStreams: b.streams, notOk: a.bad + b.bad, allMiB: all };
+}
+
+// ---- the report ----
+
+const cell = (x) => (typeof x === 'number' ? (Number.isInteger(x) ? x : x < 10 ? x.toFixed(2) : x.toFixed(1)) : x);
+const markdown = (title, rows) => [`### ${title}`, '', `| ${Object.keys(rows[0]).join(' | ')} |`,
+  `|${' --- |'.repeat(Object.keys(rows[0]).length)}`, ...rows.map((r) => `| ${Object.values(r).map(cell).join(' | ')} |`)].join('\n');
+
 const version = (command, flag) => {
   try {
     return execFileSync('sh', ['-c', `${command} ${flag} 2>&1`], { encoding: 'utf8' }).split('\n')[0].trim();
@@ -217,16 +317,43 @@ const version = (command, flag) => {
 };
 
 try {
-  const results = [
-    await scenario('1 KB chat, keep-alive on both sides, one worker', 1024, 100),
-    await scenario('100 KB chat, keep-alive on both sides, one worker', 100 * 1024, 100),
-  ];
-  const machine = `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} cores; ${version('nginx', '-v')}; ` +
-    `${version('haproxy', '-v')}; ${version(moongate, 'version')}; ${rounds} rounds of ${seconds} s, ${connections} connections`;
-  const text = [`Machine: ${machine}`, '', ...results.map(table)].join('\n\n');
-  console.log(text);
-  const file = option('json', '');
-  if (file) writeFileSync(file, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+  const result = {
+    machine: `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} cores, Linux ${release()}`,
+    versions: [version('nginx', '-v'), version('haproxy', '-v'), version('dpkg-query', '-W -f "wrk \\${Version}" wrk'), version(moongate, 'version')],
+    run: `${rounds} rounds of ${seconds} s, ${connections} connections`,
+  };
+  const text = ['# Bench', '', `Machine: ${result.machine}`, `Versions: ${result.versions.join('; ')}`, `Run: ${result.run}`];
+  if (parts.includes('chat')) {
+    result.chat = [
+      await scenario('1 KB chat, keep-alive on both sides, one worker', 1024, 100),
+      await scenario('100 KB chat, keep-alive on both sides, one worker', 100 * 1024, 100),
+    ];
+    text.push(...result.chat.map(table));
+  }
+  if (parts.includes('latency')) {
+    result.latency = await latency(2000, 1024);
+    text.push(markdown('1 KB chat at 2,000 a second: from when it was due to the end of its answer', result.latency));
+  }
+  if (parts.includes('streams')) {
+    result.streams = { '1000 x 40/s': await streams(1000, 40), '5000 x 8/s': await streams(5000, 8) };
+    for (const [name, rows] of Object.entries(result.streams)) text.push(markdown(`Streams, ${name}: CPU per event, delay of events`, rows));
+  }
+  if (parts.includes('memory')) {
+    result.memory = await memory(8000, 4000);
+    text.push(markdown('Resident memory with idle keep-alive clients and live streams at once', [result.memory]));
+  }
+  const native = option('native', '');
+  if (native) {
+    result.native = readFileSync(native, 'utf8');
+    text.push(result.native.trim());
+  }
+  console.log(text.join('\n\n'));
+  const out = option('out', '');
+  if (out) {
+    mkdirSync(out, { recursive: true });
+    writeFileSync(join(out, 'bench.md'), `${text.join('\n\n')}\n`);
+    writeFileSync(join(out, 'bench.json'), `${JSON.stringify(result, null, 2)}\n`);
+  }
 } finally {
   await stopAll();
   rmSync(dir, { recursive: true, force: true });
