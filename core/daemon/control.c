@@ -454,6 +454,7 @@ static void release(struct control *c) {
   sockets_release(&c->inherited.sockets);
   free(c->sockets.fds);
   free(c->workers);
+  free(c->shared.traffic);
   session_store_close(c->store);
   session_table_free(c->shared.sessions);
   admission_free(c->shared.admission);
@@ -493,6 +494,8 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   log_warnings(buf_span(&report.warnings));
   c.n_workers = count_workers(&plan->settings);
   c.workers = x_calloc(c.n_workers, sizeof *c.workers);
+  c.shared.traffic = x_calloc(c.n_workers, sizeof *c.shared.traffic);
+  c.shared.n_traffic = c.n_workers;
   int code = loop_init(&c.loop);
   REQUIRE(code == 0);
   c.shared.sessions =

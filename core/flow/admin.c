@@ -138,12 +138,6 @@ static void answer(struct exchange *x, int status) {
   exchange_answer(x, status, "application/json", buf_span(&x->flow->text), &extra);
 }
 
-static void copy_status(struct shared *s, struct strategy_status *out) {
-  pthread_mutex_lock(&s->status_lock);
-  *out = s->status;
-  pthread_mutex_unlock(&s->status_lock);
-}
-
 /* An empty text is null. */
 static void put_text(struct json_writer *w, const char *key, const char *text) {
   json_key(w, key);
@@ -169,7 +163,7 @@ void admin_health(struct exchange *x) {
   struct shared *s = x->flow->shared;
   unsigned healthy = count_healthy(x->plan, clock_mono_ms());
   struct strategy_status strategy;
-  copy_status(s, &strategy);
+  shared_copy_status(s, &strategy);
   struct strategy_totals totals;
   generation_stats(x->plan, &totals);
   bool is_benched = strategy.benched[0] || totals.n_benched || totals.n_dead;
@@ -242,7 +236,7 @@ static void put_callbacks(struct json_writer *w, const struct strategy_totals *t
 void admin_strategy(struct exchange *x) {
   struct strategy_status status;
   struct strategy_totals totals;
-  copy_status(x->flow->shared, &status);
+  shared_copy_status(x->flow->shared, &status);
   generation_stats(x->plan, &totals);
   struct json_writer w;
   begin(x, &w);

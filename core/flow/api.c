@@ -88,6 +88,7 @@ static const struct route ROUTES[] = {
      .guard = GUARD_ADMIN,
      .handle = admin_reload,
      .body_max = 4096},
+    {.path = "/metrics", .is_get = true, .guard = GUARD_ADMIN, .handle = metrics_page},
     {.path = "/admin/strategy", .is_get = true, .guard = GUARD_ADMIN, .handle = admin_strategy},
 };
 

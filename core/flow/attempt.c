@@ -57,6 +57,8 @@ static void settle(struct attempt *a, enum outcome_class class) {
   enum health_event event =
       provider_settle(a->entry->provider, &a->outcome, &a->settings->health, clock_mono_ms());
   log_health(a, event);
+  if (class == OUTCOME_OK && a->answer.form == ANSWER_SSE)
+    provider_note_stream(a->entry->provider, &a->outcome);
   bool is_account = a->onchain && (class == OUTCOME_AUTH || class == OUTCOME_EXHAUSTED);
   if (event == HEALTH_EJECTED || (event == HEALTH_COOLING && is_account))
     a->flow->shared->ask_probe(a->flow->shared, a->entry->provider);

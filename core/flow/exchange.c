@@ -202,7 +202,11 @@ void exchange_free(struct exchange *x) {
   if (generation_leave(g) && g != f->generation) f->shared->return_generation(f->shared, g);
 }
 
-static void log_done(const struct exchange *x, const char *how) {
+/* It ends with this status (that of a broken stream is what was sent): counted before the client can see it. */
+static void note_end(const struct exchange *x, int status, const char *how) {
+  if (x->is_counted)
+    traffic_note(&x->flow->shared->traffic[x->flow->worker], x->route->kind, status, x->facts.is_stream,
+                 clock_mono_us() - x->started_us);
   log_debug("%.*s %.*s %s: %s after %u attempts, %.1f ms", SPAN_FMT(x->reply.request_id), SPAN_FMT(x->path),
             x->attempt.entry ? x->attempt.entry->provider->id : "-", how, x->n_attempts,
             (double)(clock_mono_us() - x->started_us) / 1000);
@@ -222,7 +226,7 @@ static void observe(struct exchange *x) {
 
 void exchange_client_gone(struct exchange *x) {
   x->reply.conn = NULL;
-  log_done(x, "the client left");
+  note_end(x, TRAFFIC_CLIENT_LEFT, "the client left");
   if (attempt_is_running(&x->attempt)) {
     /* Many leave at [DONE]: they have their answer, and may ask for its verification. */
     bool is_whole = attempt_is_whole(&x->attempt);
@@ -241,7 +245,7 @@ void exchange_answer(struct exchange *x, int status, const char *content_type, s
 
 static void answer_error(struct exchange *x, int status, const char *type, const char *code,
                          struct span message, const struct reply_extra *extra) {
-  log_done(x, code);
+  note_end(x, status, code);
   reply_error(&x->reply, status, type, code, message, extra);
   exchange_free(x);
 }
@@ -256,7 +260,7 @@ void exchange_error_with(struct exchange *x, int status, const char *code, struc
 }
 
 void exchange_fault(struct exchange *x, const struct http_fault *fault) {
-  log_done(x, fault->code);
+  note_end(x, fault->status, fault->code);
   reply_fault(&x->reply, fault);
   exchange_free(x);
 }
@@ -505,7 +509,7 @@ static void retry_or_give_up(struct exchange *x) {
 static void relay_error_body(struct exchange *x) {
   struct attempt *a = &x->attempt;
   (void)redact_apply(&a->held);
-  log_done(x, outcome_name(a->outcome.class));
+  note_end(x, a->status, outcome_name(a->outcome.class));
   struct span fields = a->fields;
   struct buf clean;
   buf_init(&clean, HTTP_RESPONSE_HEAD_MAX + 1024);
@@ -630,7 +634,7 @@ static void break_stream(struct exchange *x) {
     http_put_error_body(t, &e);
     buf_put_str(t, "\n\n");
   }
-  log_done(x, outcome_name(a->outcome.class));
+  note_end(x, a->status, outcome_name(a->outcome.class));
   reply_break(&x->reply, buf_span(t));
   exchange_free(x);
 }
@@ -644,7 +648,7 @@ static void on_end(struct attempt *a) {
   }
   if (a->outcome.class == OUTCOME_OK) {
     file_session(x);
-    log_done(x, "ok");
+    note_end(x, a->status, "ok");
     if (!a->outcome.committed)
       (void)reply_begin(&x->reply, a->status, a->fields, a->held.len, buf_span(&a->held));
     reply_end(&x->reply);

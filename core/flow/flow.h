@@ -9,6 +9,7 @@
 #define MOONGATE_FLOW_FLOW_H
 
 #include "base/rand.h"
+#include "flow/traffic.h"
 #include "model/chain_status.h"
 #include "model/plan.h"
 #include "model/session.h"
@@ -54,6 +55,8 @@ struct shared {
   /* A generation that was replaced and has no exchange left: control frees it. */
   void (*return_generation)(struct shared *s, struct generation *g);
   uint64_t started_wall_ms;
+  struct traffic *traffic; /* by worker */
+  unsigned n_traffic;
   /* Atomics: */
   _Alignas(CACHE_LINE) uint32_t active_exchanges;
   uint32_t active_retries;
@@ -99,6 +102,11 @@ static inline uint32_t shared_add_u32(uint32_t *counter, int n) {
 }
 static inline uint32_t shared_get_u32(const uint32_t *counter) {
   return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+static inline void shared_copy_status(struct shared *s, struct strategy_status *out) {
+  pthread_mutex_lock(&s->status_lock);
+  *out = s->status;
+  pthread_mutex_unlock(&s->status_lock);
 }
 
 #endif

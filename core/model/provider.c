@@ -142,10 +142,22 @@ static void average_peak(struct provider *p, double x, uint64_t now_ms) {
 }
 
 /* The time per token after the first; an answer that came in one piece says nothing about it. */
+/* Of each token behind the first; NaN when that is not known. */
+static double token_time(const struct outcome *o) {
+  if (o->tokens_out < 2 || !isfinite(o->ttft_ms) || !isfinite(o->total_ms)) return NAN;
+  return (o->total_ms - o->ttft_ms) / (double)(o->tokens_out - 1);
+}
+
 static void average_token_time(struct provider *p, const struct outcome *o) {
-  if (o->tokens_out < 2 || !isfinite(o->ttft_ms) || !isfinite(o->total_ms)) return;
-  double per_token = (o->total_ms - o->ttft_ms) / (double)(o->tokens_out - 1);
+  double per_token = token_time(o);
   if (per_token >= 0.05) average(&p->tpot_ms, per_token);
+}
+
+void provider_note_stream(struct provider *p, const struct outcome *o) {
+  double per_token = token_time(o);
+  if (isfinite(o->ttft_ms))
+    histogram_add(&p->counters.ttft, (uint64_t)(o->ttft_ms * 1000), PROVIDER_TTFT_FIRST_US);
+  if (per_token >= 0) histogram_add(&p->counters.tpot, (uint64_t)(per_token * 1000), PROVIDER_TPOT_FIRST_US);
 }
 
 static void average_success(struct provider *p, const struct outcome *o, uint64_t now_ms) {

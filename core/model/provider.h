@@ -12,6 +12,7 @@
 #define MOONGATE_MODEL_PROVIDER_H
 
 #include "base/buf.h"
+#include "base/histogram.h"
 #include "model/outcome.h"
 #include "model/record.h"
 
@@ -47,12 +48,16 @@ struct health_rules {
 };
 extern const struct health_rules HEALTH_RULES_DEFAULT;
 
+#define PROVIDER_TTFT_FIRST_US 10000 /* first bounds of the two histograms */
+#define PROVIDER_TPOT_FIRST_US 1000
+
 struct provider_counters {
   /* All are accessed with __atomic builtins, relaxed. */
   uint64_t dispatched;          /* attempts begun */
   uint64_t by_class[OUTCOME_N]; /* attempts settled */
   uint64_t tokens_in, tokens_out;
   uint64_t probes_ok, probes_failed, ejections, cooldowns;
+  struct histogram ttft, tpot;     /* of streams that ended well */
   uint32_t verify_ok, verify_fail; /* verified answers; fail: proved not to be what the provider signed */
 };
 
@@ -137,6 +142,9 @@ enum health_event { HEALTH_SAME, HEALTH_WENT_DOWN, HEALTH_CAME_UP, HEALTH_EJECTE
  */
 enum health_event provider_settle(struct provider *p, const struct outcome *o,
                                   const struct health_rules *rules, uint64_t now_ms);
+
+/* The times of a stream that ended well, into the histograms. */
+void provider_note_stream(struct provider *p, const struct outcome *o);
 
 /* ---- session tokens ---- */
 /*

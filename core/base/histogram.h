@@ -1,0 +1,38 @@
+/*
+ * histogram: how long something took, in buckets that double. Bucket i counts what took at most first_us << i; the last
+ * one counts the rest.
+ *
+ * Thread: any; relaxed atomics.
+ */
+#ifndef MOONGATE_BASE_HISTOGRAM_H
+#define MOONGATE_BASE_HISTOGRAM_H
+
+#include <stdint.h>
+
+#define HISTOGRAM_BOUNDS 14
+
+struct histogram {
+  uint64_t counts[HISTOGRAM_BOUNDS + 1]; /* not cumulative */
+  uint64_t sum_us;
+};
+
+static inline unsigned histogram_bucket(uint64_t us, uint32_t first_us) {
+  unsigned i = 0;
+  while (i < HISTOGRAM_BOUNDS && us > (uint64_t)first_us << i)
+    i++;
+  return i;
+}
+
+static inline void histogram_add(struct histogram *h, uint64_t us, uint32_t first_us) {
+  (void)__atomic_add_fetch(&h->counts[histogram_bucket(us, first_us)], 1, __ATOMIC_RELAXED);
+  (void)__atomic_add_fetch(&h->sum_us, us, __ATOMIC_RELAXED);
+}
+
+/* Adds what `from` counts at this moment to a sum of one's own. */
+static inline void histogram_read(struct histogram *sum, const struct histogram *from) {
+  for (unsigned i = 0; i <= HISTOGRAM_BOUNDS; i++)
+    sum->counts[i] += __atomic_load_n(&from->counts[i], __ATOMIC_RELAXED);
+  sum->sum_us += __atomic_load_n(&from->sum_us, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,380 @@
+/*
+ * metrics: GET /metrics, Prometheus' text format 0.0.4. Labels come from the configuration and from closed sets alone:
+ * no text of a client is ever among them, so their number is bounded. Units are seconds, as the format's users expect.
+ *
+ * Thread: the worker that answers; it sums what all workers count.
+ */
+#include "flow/api.h"
+#include "base/clock.h"
+#include "flow/traffic.h"
+
+#include <math.h>
+
+static uint64_t load(const uint64_t *counter) {
+  return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+static double load_double(const double *at) {
+  double x;
+  __atomic_load(at, &x, __ATOMIC_RELAXED);
+  return x;
+}
+
+/* ---- lines ---- */
+
+static void head(struct buf *b, const char *name, const char *type, const char *help) {
+  buf_putf(b, "# HELP moongate_%s %s\n# TYPE moongate_%s %s\n", name, help, name, type);
+}
+
+static void put_escaped(struct buf *b, const char *text) {
+  for (; *text; text++) {
+    if (*text == '\n') {
+      buf_put_str(b, "\\n");
+      continue;
+    }
+    if (*text == '"' || *text == '\\') buf_put_str(b, "\\");
+    buf_put(b, text, 1);
+  }
+}
+
+static void label(struct buf *b, const char *name, const char *value) {
+  bool is_first = b->data[b->len - 1] == '{';
+  buf_putf(b, "%s%s=\"", is_first ? "" : ",", name);
+  put_escaped(b, value);
+  buf_put_str(b, "\"");
+}
+
+static void open_labels(struct buf *b, const char *name) {
+  buf_putf(b, "moongate_%s{", name);
+}
+
+static void end_u64(struct buf *b, uint64_t value) {
+  buf_putf(b, "} %llu\n", (unsigned long long)value);
+}
+
+/* Shortest of the forms that the format knows; infinities are spelled +Inf and -Inf there. */
+static void end_double(struct buf *b, double value) {
+  if (isinf(value))
+    buf_putf(b, "} %sInf\n", value < 0 ? "-" : "+");
+  else
+    buf_putf(b, "} %.9g\n", value);
+}
+
+static void gauge(struct buf *b, const char *name, const char *help, double value) {
+  head(b, name, "gauge", help);
+  buf_putf(b, "moongate_%s %.15g\n", name, value);
+}
+
+/* Two labels at most; the second may be NULL. */
+struct labels {
+  const char *name, *value, *name2, *value2;
+};
+
+static void put_labels(struct buf *b, const struct labels *l) {
+  label(b, l->name, l->value);
+  if (l->name2) label(b, l->name2, l->value2);
+}
+
+static void put_histogram(struct buf *b, const char *name, const struct labels *l, const struct histogram *h,
+                          uint32_t first_us) {
+  uint64_t n = 0;
+  for (unsigned i = 0; i <= HISTOGRAM_BOUNDS; i++) {
+    n += h->counts[i];
+    buf_putf(b, "moongate_%s_bucket{", name);
+    put_labels(b, l);
+    if (i < HISTOGRAM_BOUNDS)
+      buf_putf(b, ",le=\"%.9g\"", (double)((uint64_t)first_us << i) / 1e6);
+    else
+      buf_put_str(b, ",le=\"+Inf\"");
+    end_u64(b, n);
+  }
+  buf_putf(b, "moongate_%s_sum{", name);
+  put_labels(b, l);
+  end_double(b, (double)h->sum_us / 1e6);
+  buf_putf(b, "moongate_%s_count{", name);
+  put_labels(b, l);
+  end_u64(b, n);
+}
+
+/* ---- requests ---- */
+
+static uint64_t count_requests(const struct shared *s, unsigned kind, unsigned status, bool is_stream) {
+  uint64_t n = 0;
+  for (unsigned i = 0; i < s->n_traffic; i++)
+    n += load(&s->traffic[i].kinds[kind].by_status[status - TRAFFIC_STATUS_MIN][is_stream]);
+  return n;
+}
+
+static void put_requests(struct buf *b, const struct shared *s) {
+  head(b, "requests_total", "counter",
+       "Balanced requests that have ended, by the status that the client got; 499: it left.");
+  for (unsigned k = 0; k < TRAFFIC_KIND_N; k++) {
+    for (unsigned status = TRAFFIC_STATUS_MIN; status <= TRAFFIC_STATUS_MAX; status++) {
+      for (int is_stream = 0; is_stream < 2; is_stream++) {
+        uint64_t n = count_requests(s, k, status, is_stream);
+        if (n == 0) continue;
+        open_labels(b, "requests_total");
+        label(b, "kind", TRAFFIC_KIND_NAMES[k]);
+        buf_putf(b, ",status=\"%u\"", status);
+        label(b, "stream", is_stream ? "true" : "false");
+        end_u64(b, n);
+      }
+    }
+  }
+  head(b, "request_duration_seconds", "histogram",
+       "Time of balanced requests from the head to the last byte, all attempts included.");
+  for (unsigned k = 0; k < TRAFFIC_KIND_N; k++) {
+    struct histogram h = {{0}, 0};
+    for (unsigned i = 0; i < s->n_traffic; i++)
+      histogram_read(&h, &s->traffic[i].kinds[k].duration);
+    struct labels l = {"kind", TRAFFIC_KIND_NAMES[k], NULL, NULL};
+    put_histogram(b, "request_duration_seconds", &l, &h, TRAFFIC_FIRST_US);
+  }
+}
+
+static void put_load(struct buf *b, struct exchange *x) {
+  struct shared *s = x->flow->shared;
+  uint32_t active = shared_get_u32(&s->active_exchanges), retries = shared_get_u32(&s->active_retries);
+  gauge(b, "connections", "Connections of clients.", admission_count(s->admission));
+  gauge(b, "active_requests", "Balanced requests that run or wait.", active);
+  gauge(b, "queued_requests", "Balanced requests that wait for their turn.",
+        shared_get_u32(&s->queued_exchanges));
+  gauge(b, "retry_budget_remaining", "Requests that may be in a retry now, beyond those that are.",
+        fmax(0, floor(settings_retry_limit(&x->plan->settings, active)) - retries));
+  gauge(b, "sessions", "Answers that can be verified.", (double)session_count(s->sessions));
+}
+
+/* ---- providers ---- */
+
+static void begin_of(struct buf *b, const char *name, const struct plan_entry *e, bool with_model) {
+  open_labels(b, name);
+  label(b, "provider", e->provider->id);
+  if (with_model) label(b, "model", e->model ? e->model : "");
+}
+
+static void put_attempts(struct buf *b, const struct plan *plan) {
+  head(b, "attempts_total", "counter", "Attempts at providers that have ended, by how.");
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    for (int c = 0; c < OUTCOME_N; c++) {
+      begin_of(b, "attempts_total", e, true);
+      label(b, "class", outcome_name((enum outcome_class)c));
+      end_u64(b, load(&e->provider->counters.by_class[c]));
+    }
+  }
+}
+
+/* A counter in two parts. */
+static void put_pair(struct buf *b, const struct plan *plan, const char *name, const char *help,
+                     const char *label_name, const char *const values[2], bool with_model,
+                     void (*get)(const struct provider *p, uint64_t out[2])) {
+  head(b, name, "counter", help);
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    uint64_t n[2];
+    get(e->provider, n);
+    for (int k = 0; k < 2; k++) {
+      begin_of(b, name, e, with_model);
+      label(b, label_name, values[k]);
+      end_u64(b, n[k]);
+    }
+  }
+}
+
+static void get_tokens(const struct provider *p, uint64_t out[2]) {
+  out[0] = load(&p->counters.tokens_in);
+  out[1] = load(&p->counters.tokens_out);
+}
+static void get_probes(const struct provider *p, uint64_t out[2]) {
+  out[0] = load(&p->counters.probes_ok);
+  out[1] = load(&p->counters.probes_failed);
+}
+static void get_verified(const struct provider *p, uint64_t out[2]) {
+  out[0] = shared_get_u32(&p->counters.verify_ok);
+  out[1] = shared_get_u32(&p->counters.verify_fail);
+}
+
+static void put_one(struct buf *b, const struct plan *plan, const char *name, const char *type,
+                    const char *help, double (*get)(const struct provider *p, uint64_t now_ms)) {
+  head(b, name, type, help);
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    double value = get(e->provider, clock_mono_ms());
+    if (isnan(value)) continue; /* not known */
+    begin_of(b, name, e, false);
+    end_double(b, value);
+  }
+}
+
+static double get_in_flight(const struct provider *p, uint64_t now_ms) {
+  (void)now_ms;
+  return shared_get_u32(&p->in_flight);
+}
+static double get_healthy(const struct provider *p, uint64_t now_ms) {
+  return provider_is_healthy(p, now_ms);
+}
+static double get_cooldown(const struct provider *p, uint64_t now_ms) {
+  return (double)provider_free_in_ms(p, now_ms) / 1000;
+}
+static double get_ejections(const struct provider *p, uint64_t now_ms) {
+  (void)now_ms;
+  return (double)load(&p->counters.ejections);
+}
+static double get_cooldowns(const struct provider *p, uint64_t now_ms) {
+  (void)now_ms;
+  return (double)load(&p->counters.cooldowns);
+}
+static double get_balance(const struct provider *p, uint64_t now_ms) {
+  (void)now_ms;
+  return p->kind == PROVIDER_ONCHAIN ? load_double(&p->balance) / 1e18 : NAN;
+}
+static double get_runway(const struct provider *p, uint64_t now_ms) {
+  (void)now_ms;
+  return p->kind == PROVIDER_ONCHAIN ? load_double(&p->runway_s) : NAN;
+}
+static double get_token_expiry(const struct provider *p, uint64_t now_ms) {
+  (void)now_ms;
+  uint64_t at = load(&p->token_expires_wall_ms);
+  return at ? ((double)at - (double)clock_wall_ms()) / 1000 : NAN;
+}
+
+static void put_states(struct buf *b, const struct plan *plan) {
+  head(b, "provider_state", "gauge",
+       "1 for the state that the provider is in, and for the operator's switch.");
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    unsigned state = shared_get_u32(&e->provider->state), admin = shared_get_u32(&e->provider->admin);
+    for (unsigned k = PROVIDER_UP; k <= PROVIDER_DOWN; k++) {
+      begin_of(b, "provider_state", e, false);
+      label(b, "state", provider_state_name((enum provider_state)k));
+      end_u64(b, k == state);
+    }
+    for (unsigned k = PROVIDER_DRAINING; k <= PROVIDER_DISABLED; k++) {
+      begin_of(b, "provider_state", e, false);
+      label(b, "state", provider_admin_name((enum provider_admin)k));
+      end_u64(b, k == admin);
+    }
+  }
+}
+
+static void put_rate_limits(struct buf *b, const struct plan *plan) {
+  static const char *const names[2] = {"requests", "tokens"};
+  head(b, "provider_ratelimit_remaining", "gauge", "What the provider's own fields said is left.");
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    double left[2] = {load_double(&e->provider->rl_requests_left), load_double(&e->provider->rl_tokens_left)};
+    for (int k = 0; k < 2; k++) {
+      if (isnan(left[k])) continue;
+      begin_of(b, "provider_ratelimit_remaining", e, false);
+      label(b, "resource", names[k]);
+      end_double(b, left[k]);
+    }
+  }
+}
+
+static void put_stream_times(struct buf *b, const struct plan *plan) {
+  static const struct {
+    const char *name, *help;
+    uint32_t first_us;
+    size_t at;
+  } kinds[] = {{"time_to_first_token_seconds", "Streams: from the start of the attempt to the first byte.",
+                PROVIDER_TTFT_FIRST_US, offsetof(struct provider_counters, ttft)},
+               {"time_per_output_token_seconds", "Streams with a usage: time of each token behind the first.",
+                PROVIDER_TPOT_FIRST_US, offsetof(struct provider_counters, tpot)}};
+  for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+    head(b, kinds[k].name, "histogram", kinds[k].help);
+    for (unsigned i = 0; i < plan->n_entries; i++) {
+      const struct plan_entry *e = &plan->entries[i];
+      struct histogram h = {{0}, 0};
+      histogram_read(&h, (const void *)((const char *)&e->provider->counters + kinds[k].at));
+      struct labels l = {"provider", e->provider->id, "model", e->model ? e->model : ""};
+      put_histogram(b, kinds[k].name, &l, &h, kinds[k].first_us);
+    }
+  }
+}
+
+static void put_providers(struct buf *b, const struct plan *plan) {
+  static const char *const directions[2] = {"input", "output"}, *const passed[2] = {"ok", "fail"};
+  put_attempts(b, plan);
+  put_pair(b, plan, "tokens_total", "Tokens, as answers tell them.", "type", directions, true, get_tokens);
+  put_one(b, plan, "provider_inflight_requests", "gauge", "Attempts that run.", get_in_flight);
+  put_states(b, plan);
+  put_one(b, plan, "provider_healthy", "gauge", "1 when /health calls it healthy.", get_healthy);
+  put_one(b, plan, "provider_cooldown_seconds", "gauge", "What is left of a pause or ejection.",
+          get_cooldown);
+  put_one(b, plan, "provider_ejections_total", "counter", "Ejections after failures in a row.",
+          get_ejections);
+  put_one(b, plan, "provider_cooldowns_total", "counter", "Pauses for rate limits and accounts.",
+          get_cooldowns);
+  put_pair(b, plan, "provider_probes_total", "Health checks.", "result", passed, false, get_probes);
+  put_rate_limits(b, plan);
+  put_stream_times(b, plan);
+  put_pair(b, plan, "verify_total", "Verified answers; fail: not what the provider signed.", "result", passed,
+           false, get_verified);
+  put_one(b, plan, "provider_balance", "gauge", "0G that the sub-account can spend.", get_balance);
+  put_one(b, plan, "provider_runway_seconds", "gauge", "How long the balance lasts.", get_runway);
+  put_one(b, plan, "session_token_expiry_seconds", "gauge", "Until the session token ends.",
+          get_token_expiry);
+}
+
+/* ---- strategy ---- */
+
+static void put_strategy(struct buf *b, struct exchange *x) {
+  struct strategy_status status;
+  struct strategy_totals totals;
+  shared_copy_status(x->flow->shared, &status);
+  generation_stats(x->plan, &totals);
+  const char *name = generation_strategy_name(x->generation);
+  head(b, "strategy_calls_total", "counter", "Calls of the strategy since it was loaded.");
+  for (int c = 0; c < CALLBACK_N; c++) {
+    open_labels(b, "strategy_calls_total");
+    label(b, "strategy", name);
+    label(b, "hook", callback_name((enum callback)c));
+    end_u64(b, totals.callbacks[c].calls);
+  }
+  head(b, "strategy_errors_total", "counter", "Calls that went wrong since it was loaded, by how.");
+  for (int c = 0; c < CALLBACK_N; c++) {
+    for (int k = 0; k < FAULT_N; k++) {
+      open_labels(b, "strategy_errors_total");
+      label(b, "hook", callback_name((enum callback)c));
+      label(b, "kind", script_fault_name((enum script_fault)k));
+      end_u64(b, totals.callbacks[c].faults[k]);
+    }
+  }
+  head(b, "strategy_duration_seconds", "summary", "Time of calls; one of some is measured.");
+  for (int c = 0; c < CALLBACK_N; c++) {
+    open_labels(b, "strategy_duration_seconds_sum");
+    label(b, "hook", callback_name((enum callback)c));
+    end_double(b, (double)totals.callbacks[c].total_ns / 1e9);
+    open_labels(b, "strategy_duration_seconds_count");
+    label(b, "hook", callback_name((enum callback)c));
+    end_u64(b, totals.callbacks[c].timed);
+  }
+  head(b, "strategy_reloads_total", "counter", "Reloads of configuration and strategy.");
+  buf_putf(b, "moongate_strategy_reloads_total{result=\"ok\"} %llu\n", (unsigned long long)status.reloads_ok);
+  buf_putf(b, "moongate_strategy_reloads_total{result=\"fail\"} %llu\n",
+           (unsigned long long)status.reloads_failed);
+  head(b, "strategy_info", "gauge", "What decides now.");
+  open_labels(b, "strategy_info");
+  label(b, "strategy", name);
+  buf_putf(b, ",version=\"%llu\"", (unsigned long long)status.generation);
+  label(b, "sha", status.digest);
+  label(b, "phase", status.benched[0] || totals.n_benched || totals.n_dead ? "benched" : "serving");
+  end_u64(b, 1);
+}
+
+void metrics_page(struct exchange *x) {
+  static const struct reply_extra extra = {.fields = {"Cache-Control: no-store\r\n", 25}};
+  const struct shared *s = x->flow->shared;
+  struct buf *b = &x->flow->text;
+  buf_clear(b);
+  head(b, "build_info", "gauge", "The program.");
+  buf_put_str(b, "moongate_build_info{version=\"" MOONGATE_VERSION "\"} 1\n");
+  gauge(b, "start_time_seconds", "When it started, in seconds since 1970.",
+        (double)s->started_wall_ms / 1000);
+  put_requests(b, s);
+  put_load(b, x);
+  put_providers(b, x->plan);
+  put_strategy(b, x);
+  exchange_answer(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_span(b), &extra);
+}

@@ -1,0 +1,18 @@
+#include "flow/traffic.h"
+
+#include <string.h>
+
+#define TRAFFIC_NAME_(text) text,
+const char *const TRAFFIC_KIND_NAMES[TRAFFIC_KIND_N] = {TRAFFIC_KINDS(TRAFFIC_NAME_)};
+#undef TRAFFIC_NAME_
+
+void traffic_note(struct traffic *t, const char *kind, int status, bool is_stream, uint64_t us) {
+  unsigned k = 0;
+  while (k < TRAFFIC_KIND_N && strcmp(TRAFFIC_KIND_NAMES[k], kind) != 0)
+    k++;
+  REQUIRE(k < TRAFFIC_KIND_N); /* routes have no other kinds */
+  if (status < TRAFFIC_STATUS_MIN || status > TRAFFIC_STATUS_MAX) status = 500;
+  histogram_add(&t->kinds[k].duration, us, TRAFFIC_FIRST_US);
+  (void)__atomic_add_fetch(&t->kinds[k].by_status[status - TRAFFIC_STATUS_MIN][is_stream], 1,
+                           __ATOMIC_RELAXED);
+}

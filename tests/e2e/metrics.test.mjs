@@ -1,0 +1,106 @@
+// GET /metrics: the text that Prometheus reads, what it counts, and who may read it.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { act } from './fake-provider.mjs';
+import { ask, assertError, chat, setup } from './harness.mjs';
+
+const NAME = '[a-zA-Z_:][a-zA-Z0-9_:]*';
+const SAMPLE = new RegExp(`^(${NAME})(?:\\{((?:[a-z0-9_]+="(?:[^"\\\\\\n]|\\\\["\\\\n])*",?)*)\\})? (\\S+)$`);
+
+// As the format wants it: each family once, described before its samples. Returns samples by their text up to the value.
+function parse(text) {
+  assert.ok(text.endsWith('\n'));
+  const samples = new Map();
+  const types = new Map();
+  let family = null;
+  for (const line of text.slice(0, -1).split('\n')) {
+    const meta = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line);
+    if (meta && meta[1] === 'HELP') {
+      assert.ok(!types.has(meta[2]), `${meta[2]} twice`);
+      family = meta[2];
+    } else if (meta) {
+      assert.equal(meta[2], family);
+      assert.match(meta[3], /^(counter|gauge|histogram|summary)$/);
+      types.set(family, meta[3]);
+    } else {
+      const m = SAMPLE.exec(line);
+      assert.ok(m, line);
+      assert.equal(m[1].replace(/_(bucket|sum|count)$/, ''), family.replace(/_(bucket|sum|count)$/, ''), line);
+      assert.ok(/^[+-]Inf$/.test(m[3]) || Number.isFinite(Number(m[3])), line);
+      const key = line.slice(0, -m[3].length - 1);
+      assert.ok(!samples.has(key), `${key} twice`);
+      samples.set(key, Number(m[3]));
+    }
+  }
+  return { samples, types };
+}
+
+async function metrics(moon) {
+  const r = await ask(moon, { path: '/metrics' });
+  assert.equal(r.status, 200);
+  assert.match(r.header('content-type'), /^text\/plain; version=0\.0\.4/);
+  return parse(r.text());
+}
+
+test('requests, attempts and tokens are counted over all workers', async (t) => {
+  const providers = [{ id: 'a', model: 'own "name"\\', priority: 1 }, { id: 'b', model: 'm', priority: 2 }];
+  const { moon, byId } = await setup(t, {
+    providers, models: { x: ['a', 'b'] }, strategy: 'priority', workers: 2, health: { ejectAfter: 0 },
+  });
+  byId.a.always(act.status(500));
+  for (let i = 0; i < 6; i++) assert.equal((await chat(moon, { model: 'x' })).status, 200);
+  assert.equal((await chat(moon, { model: 'x', stream: true })).status, 200);
+  assertError(await chat(moon, { messages: [] }), 400);
+  assert.equal((await ask(moon, { method: 'POST', path: '/v1/embeddings', body: '{"input":"x"}' })).status, 200);
+  const { samples, types } = await metrics(moon);
+  const is = (key, value) => assert.equal(samples.get(`moongate_${key}`), value, key);
+  is('requests_total{kind="chat",status="200",stream="false"}', 6);
+  is('requests_total{kind="chat",status="200",stream="true"}', 1);
+  is('requests_total{kind="chat",status="400",stream="false"}', 1);
+  is('requests_total{kind="embeddings",status="200",stream="false"}', 1);
+  is('request_duration_seconds_count{kind="chat"}', 8);
+  is('request_duration_seconds_bucket{kind="chat",le="+Inf"}', 8);
+  is('attempts_total{provider="a",model="own \\"name\\"\\\\",class="server"}', 8);
+  is('attempts_total{provider="b",model="m",class="ok"}', 8);
+  is('time_to_first_token_seconds_count{provider="b",model="m"}', 1);
+  is('provider_inflight_requests{provider="a"}', 0);
+  is('provider_state{provider="a",state="up"}', 1);
+  is('provider_state{provider="a",state="down"}', 0);
+  is('strategy_calls_total{strategy="priority",hook="select"}', 16);
+  const counted = (await ask(moon, { path: '/admin/providers' })).json().providers[1];
+  is('tokens_total{provider="b",model="m",type="input"}', counted.tokensIn);
+  is('tokens_total{provider="b",model="m",type="output"}', counted.tokensOut);
+  assert.equal(types.get('moongate_requests_total'), 'counter');
+  assert.equal(types.get('moongate_request_duration_seconds'), 'histogram');
+});
+
+test('histograms are cumulative, and their last bucket is their count', async (t) => {
+  const { moon } = await setup(t);
+  for (let i = 0; i < 3; i++) await chat(moon, { stream: true });
+  const { samples } = await metrics(moon);
+  for (const name of ['request_duration_seconds', 'time_to_first_token_seconds', 'time_per_output_token_seconds']) {
+    const buckets = [...samples].filter(([key]) => key.startsWith(`moongate_${name}_bucket{`) && !/kind="(?!chat)/.test(key));
+    assert.equal(buckets.length, 15);
+    buckets.forEach(([, n], i) => assert.ok(i === 0 || n >= buckets[i - 1][1]));
+    const count = [...samples].find(([key]) => key.startsWith(`moongate_${name}_count{`) && !/kind="(?!chat)/.test(key))[1];
+    assert.equal(buckets.at(-1)[1], count);
+    assert.match(buckets.at(-1)[0], /le="\+Inf"/);
+  }
+});
+
+test('what a client says is never a label', async (t) => {
+  const { moon } = await setup(t);
+  await chat(moon, { model: 'made-up-by-a-client' }, { 'X-Request-Id': 'id-of-a-client' });
+  const text = (await ask(moon, { path: '/metrics' })).text();
+  assert.doesNotMatch(text, /made-up-by-a-client|id-of-a-client/);
+});
+
+test('the metrics are for those who may see the admin routes', async (t) => {
+  const { moon } = await setup(t, { adminToken: 'the-token' });
+  assertError(await ask(moon, { path: '/metrics' }), 401);
+  const authorized = { Authorization: 'Bearer the-token' };
+  assert.equal((await ask(moon, { path: '/metrics', headers: authorized })).status, 200);
+  const { moon: open } = await setup(t);
+  assertError(await ask(open, { path: '/metrics', headers: { Host: 'evil.example' } }), 403);
+  assertError(await ask(open, { method: 'POST', path: '/metrics' }), 405);
+});
