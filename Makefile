@@ -150,7 +150,7 @@ else
 FUZZ_MAIN := tests/fuzz/replay_main.c
 endif
 
-$(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(LIB_OBJ) $(SUPPORT_OBJ)
+$(B)/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) $(FUZZ_MAIN) $(LIB_OBJ) $(SUPPORT_OBJ)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) -Itests -o $@ $< $(FUZZ_MAIN) $(LIB_OBJ) $(SUPPORT_OBJ) $(LDFLAGS_ALL) $(FUZZ_LINK) $(LIBS)
@@ -196,11 +196,21 @@ check-layers: ## includes only go down the floors
 check-headers: ## each header compiles alone
 	@CC='$(CC)' CFLAGS='$(CFLAGS_ALL)' sh scripts/dev/headers.sh $(sort $(wildcard core/*/*.h))
 
-.PHONY: check-fuzz fuzz
+.PHONY: check-fuzz fuzz fuzz-coverage fuzz-minimise fuzz-planted
 check-fuzz: ## the fuzz corpus and some mutations of it
 	@sh scripts/dev/run-fuzz.sh replay
-fuzz: ## search with libFuzzer (clang), FUZZ_SECONDS for each target
-	@sh scripts/dev/run-fuzz.sh search
+fuzz: ## search with libFuzzer (clang), FUZZ_SECONDS for each target or those of FUZZ_ONLY; prints the coverage
+	@sh scripts/dev/deps.sh install build fuzz
+	@FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_RUNS='$(FUZZ_RUNS)' FUZZ_ONLY='$(FUZZ_ONLY)' sh scripts/dev/run-fuzz.sh search
+fuzz-coverage: ## which part of each parser the corpora reach
+	@sh scripts/dev/deps.sh install build fuzz
+	@FUZZ_ONLY='$(FUZZ_ONLY)' sh scripts/dev/run-fuzz.sh coverage
+fuzz-minimise: ## take what `make fuzz` has found, and reaches more, into the corpora
+	@sh scripts/dev/deps.sh install build fuzz
+	@FUZZ_ONLY='$(FUZZ_ONLY)' sh scripts/dev/run-fuzz.sh minimise
+fuzz-planted: ## whether each target would find a bug: one is planted in a copy of the sources
+	@sh scripts/dev/deps.sh install build fuzz
+	@FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_ONLY='$(FUZZ_ONLY)' sh scripts/dev/run-fuzz.sh planted
 
 # ---- source care ---------------------------------------------------------------------------------------------
 C_FILES   := $(sort $(wildcard core/*/*.[ch] tests/unit/*.[ch] tests/support/*.[ch] tests/check-vectors/*.[ch] tests/fuzz/*.[ch] \
@@ -283,4 +293,4 @@ clean: ## remove everything that was built
 help: ## this text
 	@echo 'Moongate $(VERSION): targets'
 	@sed -n 's/^\([a-z][a-z0-9 -]*\):.*## \(.*\)/  \1 | \2/p' Makefile | awk -F' \\| ' '{printf "  %-16s %s\n", $$1, $$2}'
-	@echo 'Variables: CC=gcc|clang  SANITIZE=address,undefined|thread  DEVELOPER=1  V=1  DESTDIR= PREFIX=  FUZZ_SECONDS=60  VECTORS=DIR'
+	@echo 'Variables: CC=gcc|clang  SANITIZE=address,undefined|thread  DEVELOPER=1  V=1  DESTDIR= PREFIX=  FUZZ_SECONDS=60  FUZZ_ONLY=NAMES  VECTORS=DIR'

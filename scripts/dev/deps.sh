@@ -1,6 +1,6 @@
 #!/bin/sh
 # The Debian packages that building and testing need.
-# usage: deps.sh check|install build|test|vectors|bench...
+# usage: deps.sh check|install build|test|vectors|bench|fuzz...
 #   check    exits 1 and prints the one line to run when something is missing
 #   install  installs what is missing when root; otherwise as check
 set -eu
@@ -44,6 +44,12 @@ cmd:luajit:luajit
 lua:cjson:lua-cjson
 '
 
+fuzz_needs='
+cmd:clang:clang
+cmd:llvm-cov:llvm
+file:/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev
+'
+
 mode=$1
 shift
 
@@ -72,6 +78,7 @@ for set in "$@"; do
     test) needs=$test_needs ;;
     vectors) needs=$vectors_needs ;;
     bench) needs=$bench_needs ;;
+    fuzz) needs=$fuzz_needs ;;
     *) echo "deps.sh: unknown set $set" >&2; exit 2 ;;
   esac
   for row in $needs; do

@@ -8,12 +8,23 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Decimal digits without the zeros that say nothing, and without a point that nothing follows. */
+static struct span plain(struct span s) {
+  const char *point = s.len ? memchr(s.ptr, '.', s.len) : NULL;
+  while (s.len > 1 && s.ptr[0] == '0' && s.ptr[1] != '.')
+    s = span_make(s.ptr + 1, s.len - 1);
+  while (point && (s.ptr[s.len - 1] == '0' || s.ptr + s.len - 1 == point))
+    if (s.ptr + --s.len == point) break;
+  return s;
+}
+
 static void check_numbers(struct span s) {
   char text[U256_0G_MAX];
   struct u256 a, b, product, rest_of;
   uint64_t rest;
   if (u256_parse(&a, s) == 0) {
     REQUIRE(u256_parse(&b, span_make(text, u256_text(text, a))) == 0 && u256_eq(a, b));
+    REQUIRE(span_eq(plain(s), span_str(text)));
     b = u256_div_u64(a, 1000003, &rest);
     REQUIRE(!u256_mul(&product, b, u256_of(1000003)) && !u256_add(&rest_of, product, u256_of(rest)));
     REQUIRE(u256_eq(rest_of, a));
@@ -22,7 +33,9 @@ static void check_numbers(struct span s) {
   }
   if (u256_parse_0g(&a, s) == 0) {
     size_t len = u256_0g_text(text, a);
-    REQUIRE(u256_parse_0g(&b, span_make(text, len - (sizeof " 0G" - 1))) == 0 && u256_eq(a, b));
+    struct span amount = span_make(text, len - (sizeof " 0G" - 1));
+    REQUIRE(u256_parse_0g(&b, amount) == 0 && u256_eq(a, b));
+    REQUIRE(span_eq(plain(s), plain(amount)));
   }
   (void)!u256_parse_quantity(&a, s);
 }

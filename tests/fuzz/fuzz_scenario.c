@@ -2,6 +2,7 @@
  * Input: a scenario file of a simulation. Whatever stands in it ends in time, and gives a world whose numbers are usable
  * or problems in words; never both.
  */
+#include "lua_mutator.h"
 #include "sim/scenario.h"
 
 #include <math.h>

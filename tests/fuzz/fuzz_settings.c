@@ -4,6 +4,7 @@
  */
 #include "base/log.h"
 #include "base/redact.h"
+#include "lua_mutator.h"
 #include "script/settings.h"
 
 #include <math.h>
