@@ -4,7 +4,8 @@ set -eu
 dir=$1
 for source in tests/bench/bench_*.c; do
   name=$(basename "$source" .c)
-  ${MAKE:-make} -s --no-print-directory "$dir/bench/$name"
-  printf '\n### %s\n\n' "$name"
+  ${MAKE:-make} -s --no-print-directory "$dir/bench/$name" >&2
+  printf '\n### %s\n\n```\n' "$name"
   "$dir/bench/$name"
+  printf '```\n'
 done

@@ -145,16 +145,21 @@ backend b
 `);
     return { port, child: start('taskset', ['-c', '0', 'haproxy', '-f', join(dir, 'haproxy.cfg')]) };
   },
-  async moongate(provider) {
-    writeFileSync(join(dir, 'moongate.lua'), `return {
-  host = "127.0.0.1", port = 0, workers = 1, strategy = "round-robin", healthCheckInterval = 600000,
+  moongate: (provider) => startMoongate(provider, 'sessionStore = false,'),
+  // Also keeps the sessions of its answers on the disk, as it does by default.
+  'moongate, store': (provider) => startMoongate(provider, `sessionStore = "${join(dir, `sessions-${provider}`)}",`),
+};
+
+async function startMoongate(provider, more) {
+  const config = join(dir, `moongate-${provider}-${more.length}.lua`);
+  writeFileSync(config, `return {
+  host = "127.0.0.1", port = 0, workers = 1, strategy = "round-robin", healthCheckInterval = 600000, ${more}
   providers = { { id = "p", endpoint = "http://127.0.0.1:${provider}/v1", model = "sim-model" } },
 }`);
-    const child = start('taskset', ['-c', '0', moongate, 'run', join(dir, 'moongate.lua'), '--log-level', 'warn']);
-    const line = await once(child.stdout, 'data');
-    return { port: Number(/:(\d+)\s*$/.exec(String(line))[1]), child };
-  },
-};
+  const child = start('taskset', ['-c', '0', moongate, 'run', config, '--log-level', 'warn']);
+  const line = await once(child.stdout, 'data');
+  return { port: Number(/:(\d+)\s*$/.exec(String(line))[1]), child };
+}
 
 function drive(port, bodyBytes) {
   const content = 'x'.repeat(bodyBytes - 70);

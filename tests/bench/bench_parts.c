@@ -323,7 +323,6 @@ static void bench_shared(void) {
 }
 
 int main(void) {
-  printf("```\n");
   bench_json();
   printf("\n");
   bench_sessions();
@@ -331,6 +330,5 @@ int main(void) {
   bench_tokens();
   printf("\n");
   bench_shared();
-  printf("```\n");
   return 0;
 }
