@@ -193,6 +193,7 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct cur
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   bool is_short = fd < 0 && (errno == EMFILE || errno == ENFILE);
   if (is_short && loop_spare_descriptor(u->loop))
+    /* cppcheck-suppress resourceLeak ; there was none to lose, or is_short would be false */
     fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   call->is_short = is_short && fd < 0;
   if (fd < 0) return CURL_SOCKET_BAD;

@@ -20,6 +20,7 @@ struct mapping {
 
 static void *map(struct heap *h, struct list *into, size_t bytes) {
   if (h->mapped + bytes > h->max * MAPPED_FACTOR) return NULL;
+  /* cppcheck-suppress invalidFunctionArg ; -1 is what an anonymous mapping takes */
   struct mapping *m = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (m == MAP_FAILED) return NULL;
   h->mapped += bytes;
