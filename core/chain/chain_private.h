@@ -40,6 +40,7 @@ struct member {
   bool is_stale; /* our own transaction has changed the account since it was read */
   struct spending spending;
 
+  uint64_t next_ms; /* when the next reading begins, unless one is asked for */
   struct wheel_timer timer, fee_clock;
   struct rpc_call *call;
   struct upstream_call *fee_call;

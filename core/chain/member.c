@@ -153,6 +153,7 @@ void member_judge(struct member *m) {
 /* ---- a reading ---- */
 
 static void schedule(struct member *m, uint64_t ms) {
+  m->next_ms = loop_now_ms(m->chain->loop) + ms;
   loop_timer_start(m->chain->loop, &m->timer, on_due, ms);
 }
 
@@ -307,8 +308,10 @@ void member_hurry(struct member *m) {
     begin_reading(m);
     return;
   }
-  uint64_t passed = loop_now_ms(c->loop) - m->read_ms;
-  schedule(m, passed >= CHAIN_HURRY_LEAST_MS ? CHAIN_HURRY_MS : CHAIN_HURRY_LEAST_MS - passed);
+  uint64_t now = loop_now_ms(c->loop), passed = now - m->read_ms;
+  uint64_t ms = passed >= CHAIN_HURRY_LEAST_MS ? CHAIN_HURRY_MS : CHAIN_HURRY_LEAST_MS - passed;
+  /* Never later than it was: who is asked all the time would not begin at all. */
+  if (!wheel_is_armed(&m->timer) || now + ms < m->next_ms) schedule(m, ms);
 }
 
 void member_read_now(struct member *m) {

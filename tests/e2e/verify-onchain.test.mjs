@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Chain, noChain, quietly, sdkBroker } from './chain.mjs';
 import { act } from './fake-provider.mjs';
-import { RawClient, ask, assertError, chat, counters, eventually, events, health, lua, openChat, requestBytes, runMoongate, startDaemon } from './harness.mjs';
+import { RawClient, ask, assertError, chat, counters, eventually, events, health, lua, openChat, requestBytes, runMoongate, sleep, startDaemon } from './harness.mjs';
 import { ZeroGProvider } from './zerog-provider.mjs';
 
 const skip = noChain();
@@ -241,6 +241,7 @@ test('a rotated signer is told; a revoked token is renewed; an unfunded provider
   assert.equal((await verify(moon, before)).isValid, true);
   // The TEE has another key than the contract knows: the answer does not verify, and the record is read again.
   await chain.rpc('evm_increaseTime', [5]);
+  await sleep(3200); // since the last reading: the next one begins soon after it is asked for, however often it is
   await chain.rotateSigner(rotated.address, rotated.rotateKey());
   await eventually(async () => {
     const v = await verify(moon, (await ok(moon, { model: 'rotated' })).header('zg-res-key'));
