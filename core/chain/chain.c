@@ -286,7 +286,7 @@ static void stop_asking(struct chain *c) {
   stop_market(c);
   for (unsigned i = 0; i < c->n_members; i++)
     member_stop(c->members[i]);
-  funder_restart(&c->funder);
+  funder_pause(&c->funder);
 }
 
 static void use_nodes(struct chain *c, char *const *nodes) {
@@ -298,6 +298,7 @@ static void use_nodes(struct chain *c, char *const *nodes) {
   c->network_state = NETWORK_UNREAD;
   c->network_failures = 0;
   c->is_connected = false;
+  funder_resume(&c->funder);
 }
 
 static bool same_contracts(const struct chain_settings *a, const struct chain_settings *b) {

@@ -74,6 +74,7 @@ struct funder {
   struct wallet_order order;
   struct wheel_timer wallet_clock;
   struct rpc_call *wallet_call;
+  bool is_call_lost; /* the wallet waits for the answer of a node that is not asked any more */
   wallet_answer_fn *wallet_answer;
   void *wallet_user;
   char service_name[64]; /* "inference-v1.0"; empty: not read yet */
@@ -158,8 +159,9 @@ void member_ask_token(struct member *m, uint64_t serial, chain_token_done *done,
 /* ---- funder.c ---- */
 void funder_init(struct funder *f, struct chain *c);
 void funder_release(struct funder *f);
-/* The nodes or the contracts are others now. */
-void funder_restart(struct funder *f);
+/* Before the nodes or the contracts change, and when others are there. */
+void funder_pause(struct funder *f);
+void funder_resume(struct funder *f);
 /* Other limits hold now: what was blocked may not be any more. */
 void funder_rules_changed(struct funder *f);
 /* Looks whether somebody is in need; does nothing while something is under way. */

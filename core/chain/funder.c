@@ -21,6 +21,7 @@
 #define BLOCKED_MS     60000 /* somebody may have sent the wallet some money */
 
 static void read_ledger(struct funder *f);
+static void begin(struct funder *f);
 static void on_due(struct wheel_timer *t);
 
 /* ---- what the wallet needs of the world ---- */
@@ -84,10 +85,30 @@ void funder_release(struct funder *f) {
   wallet_order_release(&f->order);
 }
 
-void funder_restart(struct funder *f) {
-  stop(f);
+void funder_pause(struct funder *f) {
+  struct loop *loop = f->chain->loop;
+  loop_timer_stop(loop, &f->timer);
+  loop_timer_stop(loop, &f->wallet_clock);
+  if (f->call) rpc_cancel(f->call);
+  if (f->wallet_call) rpc_cancel(f->wallet_call);
+  f->is_call_lost = f->wallet_call != NULL;
+  f->call = f->wallet_call = NULL;
   f->service_name[0] = f->blocked[0] = '\0';
   f->failures = 0;
+  if (f->step != FUNDER_SENDS) f->step = FUNDER_IDLE;
+}
+
+/* A transaction that is under way goes on with the new nodes: what became of it is known sooner, and nothing is sent twice. */
+void funder_resume(struct funder *f) {
+  struct rpc_answer lost = {.end = RPC_NODE_FAILED, .message = "the nodes were changed meanwhile"};
+  if (f->step != FUNDER_SENDS) return;
+  if (!f->chain->rpc) {
+    stop(f);
+  } else if (f->is_call_lost) {
+    f->wallet_answer(f->wallet_user, &lost);
+  } else {
+    wallet_wait(f, CHAIN_HURRY_MS);
+  }
 }
 
 void funder_rules_changed(struct funder *f) {
@@ -188,7 +209,7 @@ static void on_order_done(struct wallet_order *order, const struct wallet_result
       provider_end_account_pause(of->provider, clock_mono_ms());
       member_read_now(of);
     } else {
-      read_ledger(f);
+      begin(f);
     }
     return;
   }
@@ -225,6 +246,10 @@ static void carry_out(struct funder *f, const struct funding_action *a) {
   REQUIRE(!err);
   funding_note(&f->spent, a);
   log_action(f, a, "begins");
+  if (f->has_wallet && f->wallet.chain_id != c->network.chain_id) {
+    wallet_release(&f->wallet);
+    f->has_wallet = false;
+  }
   if (!f->has_wallet) wallet_init(&f->wallet, c->key, c->network.chain_id, &WALLET_OPS, f);
   f->has_wallet = true;
   wallet_send(&f->wallet, &f->order);

@@ -48,8 +48,9 @@ static void block_by_max(struct funding_action *out, const struct funding_rules 
   (void)u256_0g_text(max, rules->max);
   (void)u256_0g_text(moved, funding_moved(spent));
   (void)u256_0g_text(more, wanted);
-  block(out, "%s more would be needed, and %s of autoFunding.max = %s have moved: raise it and restart", more,
-        moved, max);
+  block(out,
+        "%s more would be needed, and %s of autoFunding.max = %s have moved: raise it (a reload is enough)",
+        more, moved, max);
 }
 
 /* Money into the ledger so that it has at least `need` at hand: up to ledger_min when max allows that, else as little as does. */

@@ -128,6 +128,11 @@ static void stay(struct rpc_call *c) {
   if (!c->is_checking && strcmp(c->method, SEND_METHOD) == 0) c->tried = UINT_MAX;
 }
 
+/* Whether that answer leaves open what became of the request: it was neither turned away for a limit nor unknown. */
+static bool leaves_it_open(const struct rpc_call *c, const struct rpc_answer *a) {
+  return c->status != 429 && !rpc_answer_turns_away(a);
+}
+
 /* ---- the answer ---- */
 
 static void on_head(void *user, const struct http_response *head) {
@@ -143,6 +148,11 @@ static void on_data(void *user, const char *bytes, size_t len) {
   struct rpc_call *c = user;
   if (!c->call || buf_append(&c->answer, bytes, len) == 0) return;
   if (c->is_checking) {
+    node_failed(c, TOO_LARGE);
+    return;
+  }
+  stay(c);
+  if (c->tried == UINT_MAX) {
     node_failed(c, TOO_LARGE);
     return;
   }
@@ -174,6 +184,7 @@ static void take_answer(struct rpc_call *c) {
   if (c->is_checking) {
     take_check(c, &o.answer);
   } else if (o.answer.end == RPC_NODE_FAILED) {
+    if (leaves_it_open(c, &o.answer)) stay(c);
     node_failed(c, o.answer.message);
   } else {
     rpc_nodes_worked(&r->nodes, c->at);

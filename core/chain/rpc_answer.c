@@ -76,9 +76,13 @@ static int64_t small_number(const struct json_member *m) {
   return is_negative ? -(int64_t)n : (int64_t)n;
 }
 
+bool rpc_answer_turns_away(const struct rpc_answer *a) {
+  return a->code == CODE_LIMIT || a->code == CODE_NO_METHOD;
+}
+
 /* What another node may do better: limits, methods that are switched off, and a node's own trouble. */
 static bool is_of_the_node(const struct rpc_answer *a) {
-  if (a->code == CODE_LIMIT || a->code == CODE_NO_METHOD) return true;
+  if (rpc_answer_turns_away(a)) return true;
   return a->code == CODE_INTERNAL && a->data.len == 0;
 }
 

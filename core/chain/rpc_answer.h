@@ -32,6 +32,9 @@ struct rpc_answer {
 /* Reads the body of an answer to the call `id` that came with this HTTP status. */
 void rpc_answer_read(struct rpc_answer *out, int status, struct span body, uint64_t id);
 
+/* Whether the node did not even look at the call: a limit (-32005), or a method that it does not have (-32601). */
+bool rpc_answer_turns_away(const struct rpc_answer *a);
+
 /* The inside of a result that is a string without escapes ("0x…"); false when it is something else. */
 bool rpc_result_text(struct span *out, struct span result);
 /* A result that is a quantity: "0x" and 1 to 16 hexadecimal digits (EIP-1474). */

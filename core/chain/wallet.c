@@ -7,8 +7,9 @@
 
 #define RAW_MAX    (WALLET_CALLDATA_MAX + 512)
 #define PARAMS_MAX (2 * RAW_MAX + 512)
-/* After a node said that the nonce is used, so many looks decide whether it was used by us. */
-#define DISPLACED_ROUNDS 3
+/* After a node said that the nonce is used, so many looks decide whether it was used by us; more when it may well have been. */
+#define DISPLACED_ROUNDS        3
+#define DISPLACED_ROUNDS_IF_OUT 30
 
 static void begin(struct wallet *w);
 
@@ -195,7 +196,7 @@ static void sign_and_send(struct wallet *w) {
   }
   if (w->n_sent == 0) {
     w->first_sent_ms = clock_mono_ms();
-    w->is_displaced = w->is_in_doubt = false;
+    w->is_displaced = w->is_in_doubt = w->may_be_out = false;
     w->rounds = 0;
   }
   memcpy(w->sent[w->n_sent++], s.hash, DIGEST_BYTES);
@@ -299,6 +300,7 @@ static void take_refusal(struct wallet *w, const struct rpc_answer *a) {
 
 static void take_sent(struct wallet *w, const struct rpc_answer *a) {
   w->is_in_doubt = a->end == RPC_NODE_FAILED;
+  w->may_be_out |= a->end != RPC_ERROR || says_any(a, KNOWN);
   if (a->end == RPC_ERROR && says_any(a, USED)) {
     w->is_displaced = true;
     w->displaced_at = w->rounds;
@@ -310,8 +312,15 @@ static void take_sent(struct wallet *w, const struct rpc_answer *a) {
   }
 }
 
-/* The nonce went to somebody else's transaction: none of ours can come any more, so another one may be made. */
+/*
+ * The nonce went to some transaction. If no node can have had ours, it was somebody else's, and another one may be made.
+ * Otherwise it may well have been ours, and the nodes that are asked just do not know it yet: nothing is sent again.
+ */
 static void take_another_nonce(struct wallet *w) {
+  if (w->may_be_out) {
+    finish(w, WALLET_LOST, "its nonce was used, and no node says by which transaction");
+    return;
+  }
   if (++w->nonces > WALLET_NONCES_MAX) {
     w->n_sent = 0;
     finish(w, WALLET_REFUSED, "another program keeps sending from this wallet and takes each nonce first");
@@ -323,8 +332,9 @@ static void take_another_nonce(struct wallet *w) {
 
 /* No version of it is in a block yet. */
 static void after_round(struct wallet *w) {
+  unsigned patience = w->may_be_out ? DISPLACED_ROUNDS_IF_OUT : DISPLACED_ROUNDS;
   w->rounds++;
-  if (w->is_displaced && w->rounds >= w->displaced_at + DISPLACED_ROUNDS) {
+  if (w->is_displaced && w->rounds >= w->displaced_at + patience) {
     take_another_nonce(w);
   } else if (w->is_displaced) {
     wait_for_block(w);

@@ -10,8 +10,8 @@
 struct node {
   struct wallet wallet;
   const char *nonce, *block, *price, *gas, *gas_data;
-  const char *sending[40];  /* one for each eth_sendRawTransaction; NULL: no answer */
-  const char *receipts[40]; /* one for each look; behind the last: null */
+  const char *sending[40];   /* one for each eth_sendRawTransaction; NULL: no answer */
+  const char *receipts[400]; /* one for each look; behind the last: null */
   unsigned n_sent, n_looked, n_nonces;
   char raw[40][2048]; /* what was sent */
   wallet_answer_fn *on_answer;
@@ -318,6 +318,23 @@ static void a_nonce_that_we_used_ourselves_is_no_reason_to_pay_twice(void) {
   teardown(&n, &c);
 }
 
+static void a_used_nonce_is_not_left_for_another_when_a_node_may_have_ours(void) {
+  static const char *const first[] = {NULL, HASH, "!already known"};
+  for (unsigned i = 0; i < ARRAY_LEN(first); i++) {
+    struct node n;
+    struct case_order c;
+    setup(&n);
+    n.sending[0] = first[i];
+    n.sending[1] = "!nonce too low"; /* and no node shows it in a block */
+    give(&n, &c);
+    run(&n);
+    CHECK_INT(n.result.end, WALLET_LOST);
+    CHECK_INT(n.n_nonces, 1);
+    if (i == 0) CHECK_STR(n.raw[1], strlen(n.raw[1]), n.raw[0]);
+    teardown(&n, &c);
+  }
+}
+
 static void a_wallet_that_others_drain_gives_up(void) {
   struct node n;
   struct case_order c;
@@ -445,6 +462,7 @@ int main(void) {
   RUN(a_lost_answer_is_looked_for_before_the_same_bytes_go_again);
   RUN(a_nonce_that_somebody_else_used_is_replaced_when_ours_is_in_no_block);
   RUN(a_nonce_that_we_used_ourselves_is_no_reason_to_pay_twice);
+  RUN(a_used_nonce_is_not_left_for_another_when_a_node_may_have_ours);
   RUN(a_wallet_that_others_drain_gives_up);
   RUN(too_little_money_is_told_as_the_node_says_it);
   RUN(a_refused_replacement_leaves_the_first_version_to_be_waited_for);
