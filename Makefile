@@ -27,7 +27,8 @@ B         := build/$(VARIANT)
 PKGS      := libuv luajit libcurl nettle libsecp256k1 sqlite3
 PKG       ?= pkg-config
 DEP_CFLAGS  = $(shell $(PKG) --cflags $(PKGS) 2>/dev/null)
-DEP_LIBS    = $(shell $(PKG) --libs $(PKGS) 2>/dev/null)
+# libcurl is loaded when it is needed: net/curl_library.
+DEP_LIBS    = $(shell $(PKG) --libs $(filter-out libcurl,$(PKGS)) 2>/dev/null)
 # llhttp: Debian's node-llhttp ships C sources and header; they are compiled from where they are.
 LLHTTP_SRC ?= /usr/share/llhttp
 LLHTTP_INC ?= /usr/share/include/llhttp

@@ -72,9 +72,10 @@ static bool load(struct session_of_a_command *s, const char *config, const char 
   o.providers = providers;
   o.n_providers = 1;
   s->plan = settings_load(&s->report, config, SPAN_NONE, &o, s->registry);
-  if (s->plan) return true;
-  (void)fprintf(stderr, "%s", buf_cstr(&s->report.problems));
-  return false;
+  if (!s->plan) (void)fprintf(stderr, "%s", buf_cstr(&s->report.problems));
+  const char *trouble = s->plan ? upstream_prepare_tls() : NULL;
+  if (trouble) (void)fprintf(stderr, "moongate: %s\n", trouble);
+  return s->plan && !trouble;
 }
 
 static int run(struct session_of_a_command *s, const char *config, const char *provider) {

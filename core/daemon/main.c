@@ -38,10 +38,6 @@ int main(int argc, char **argv) {
   default: break;
   }
   if (o.command == COMMAND_RUN && o.supervise && !handover_is_supervised()) return supervise_main(argv);
-  if (upstream_global_init()) {
-    (void)fprintf(stderr, "moongate: libcurl cannot be initialised\n");
-    return 1;
-  }
   int code = run_command(&o);
   upstream_global_release();
   return code;

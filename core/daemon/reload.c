@@ -32,9 +32,30 @@ static void begin_next(struct control *c);
 
 /* ---- plans ---- */
 
+/* What a plan speaks, now or when the contract has been read: services there are reached by https://. */
+static bool needs_tls(const struct plan *p) {
+  if (p->settings.chain.nodes[0] || strcmp(p->settings.upstream, "curl") == 0) return true;
+  for (unsigned i = 0; i < p->n_entries; i++)
+    if (p->entries[i].has_endpoint && p->entries[i].endpoint.is_tls) return true;
+  return false;
+}
+
+/* A configuration that can be served as far as this machine goes, or NULL. */
+static struct plan *load_settings(struct settings_report *report, const struct options *o, struct span text,
+                                  struct registry *registry) {
+  struct plan *plan = settings_load(report, o->config, text, &o->overrides, registry);
+  const char *trouble = plan && needs_tls(plan) ? upstream_prepare_tls() : NULL;
+  if (trouble) {
+    buf_putf(&report->problems, "%s\n", trouble);
+    report->n_problems++;
+    plan_unref(&plan);
+  }
+  return plan;
+}
+
 struct plan *reload_load_plan(struct settings_report *report, const struct options *o, struct span text,
                               struct registry *registry) {
-  struct plan *plan = settings_load(report, o->config, text, &o->overrides, registry);
+  struct plan *plan = load_settings(report, o, text, registry);
   if (plan && !builder_try(report, plan, NULL)) plan_unref(&plan);
   return plan;
 }
@@ -311,8 +332,7 @@ static bool load_configuration(struct control *c) {
   notify_reloading();
   struct settings_report report;
   settings_report_init(&report);
-  struct plan *plan =
-      settings_load(&report, c->options->config, c->text, &c->options->overrides, c->registry);
+  struct plan *plan = load_settings(&report, c->options, c->text, c->registry);
   job->plan = plan;
   if (plan)
     reload_take_key(c, &report);

@@ -1,8 +1,8 @@
 #include "daemon/verify_command.h"
 #include "base/redact.h"
+#include "net/curl_library.h"
 #include "wire/json.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 
 #define ANSWER_MAX (64u * 1024)
@@ -92,12 +92,12 @@ static size_t on_bytes(char *bytes, size_t size, size_t n, void *user) {
 }
 
 static struct curl_slist *make_fields(const struct verify_options *o) {
-  struct curl_slist *fields = curl_slist_append(NULL, "Content-Type: application/json");
+  struct curl_slist *fields = libcurl.slist_append(NULL, "Content-Type: application/json");
   if (!o->api_key) return fields;
   struct buf line;
   buf_init(&line, 8192);
   buf_putf(&line, "Authorization: Bearer %s", o->api_key);
-  fields = curl_slist_append(fields, buf_cstr(&line));
+  fields = libcurl.slist_append(fields, buf_cstr(&line));
   wipe(line.data, line.len);
   buf_release(&line);
   return fields;
@@ -117,27 +117,27 @@ static int ask(const struct verify_options *o, struct buf *answer, char error[CU
   json_cstring(&w, o->id);
   json_close(&w, '}');
   struct curl_slist *fields = make_fields(o);
-  CURL *c = curl_easy_init();
+  CURL *c = libcurl.easy_init();
   REQUIRE(c && fields);
   error[0] = '\0';
-  (void)curl_easy_setopt(c, CURLOPT_URL, buf_cstr(&url));
-  (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http");
-  (void)curl_easy_setopt(c, CURLOPT_PROXY, "");
-  (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-  (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, fields);
-  (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)body.len);
-  (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, body.data);
-  (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 5L);
-  (void)curl_easy_setopt(c, CURLOPT_TIMEOUT, TOTAL_S);
-  (void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, error);
-  (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_bytes);
-  (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, answer);
-  CURLcode code = curl_easy_perform(c);
+  (void)libcurl.easy_setopt(c, CURLOPT_URL, buf_cstr(&url));
+  (void)libcurl.easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http");
+  (void)libcurl.easy_setopt(c, CURLOPT_PROXY, "");
+  (void)libcurl.easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+  (void)libcurl.easy_setopt(c, CURLOPT_HTTPHEADER, fields);
+  (void)libcurl.easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)body.len);
+  (void)libcurl.easy_setopt(c, CURLOPT_POSTFIELDS, body.data);
+  (void)libcurl.easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 5L);
+  (void)libcurl.easy_setopt(c, CURLOPT_TIMEOUT, TOTAL_S);
+  (void)libcurl.easy_setopt(c, CURLOPT_ERRORBUFFER, error);
+  (void)libcurl.easy_setopt(c, CURLOPT_WRITEFUNCTION, on_bytes);
+  (void)libcurl.easy_setopt(c, CURLOPT_WRITEDATA, answer);
+  CURLcode code = libcurl.easy_perform(c);
   long status = 0;
-  (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-  if (code && !error[0]) (void)snprintf(error, CURL_ERROR_SIZE, "%s", curl_easy_strerror(code));
-  curl_easy_cleanup(c);
-  curl_slist_free_all(fields);
+  (void)libcurl.easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+  if (code && !error[0]) (void)snprintf(error, CURL_ERROR_SIZE, "%s", libcurl.easy_strerror(code));
+  libcurl.easy_cleanup(c);
+  libcurl.slist_free_all(fields);
   buf_release(&url);
   buf_release(&body);
   return code ? 0 : (int)status;
@@ -146,6 +146,11 @@ static int ask(const struct verify_options *o, struct buf *answer, char error[CU
 int verify_main(const struct verify_options *o) {
   struct buf answer, text;
   char error[CURL_ERROR_SIZE];
+  const char *trouble = curl_library_load();
+  if (trouble) {
+    (void)fprintf(stderr, "moongate verify: %s\n", trouble);
+    return 1;
+  }
   if (strlen(o->id) > 4096 || strlen(o->host) > 255) {
     (void)fprintf(stderr, "moongate verify: the id or the host is too long\n");
     return 1;

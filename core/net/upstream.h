@@ -63,8 +63,12 @@ struct upstream_options {
   bool is_curl_only;   /* libcurl for http:// too */
 };
 
-/* Once per process, before threads. */
-int upstream_global_init(void) MUST_CHECK;
+/*
+ * Before the first call over https://, and before upstream_new() with is_curl_only: NULL, or why there will be none
+ * (static text). By the thread that reads configurations, for it blocks for milliseconds the first time: net/curl_library.
+ */
+const char *upstream_prepare_tls(void) MUST_CHECK;
+/* At the end of the process. */
 void upstream_global_release(void);
 /* http:// on our own HTTP/1.1 transport, https:// (and HTTP/2, where the provider offers it) on libcurl's
  * multi interface. */

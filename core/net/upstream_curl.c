@@ -6,10 +6,11 @@
  * and carried out by run(), the only place that collects finished transfers.
  */
 #include "net/transport.h"
+#include "net/curl_library.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -78,20 +79,12 @@ struct curl_call {
 
 static void run(struct curl_transport *u);
 
-int upstream_global_init(void) {
-  return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : ERR_TRANSPORT;
-}
-
-void upstream_global_release(void) {
-  curl_global_cleanup();
-}
-
 /* ---- sockets and the timeout ---- */
 
 static void socket_action(struct curl_transport *u, curl_socket_t fd, int flags) {
   int running = 0;
   u->depth++;
-  (void)curl_multi_socket_action(u->multi, fd, flags, &running);
+  (void)libcurl.multi_socket_action(u->multi, fd, flags, &running);
   u->depth--;
 }
 
@@ -170,7 +163,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
        once. */
     if (w && w->is_connection) {
       const struct curl_call *call = NULL;
-      (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&call);
+      (void)libcurl.easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&call);
       w->is_wanted = false;
       w->is_paused = call && call->is_paused; /* its bytes belong to somebody */
     } else if (w)
@@ -199,7 +192,7 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct cur
   if (fd < 0) return CURL_SOCKET_BAD;
   struct socket_watch *w = add_watch(u, fd, true);
   if (w) {
-    w->is_tls = strncmp(call->target->text, "https:", 6) == 0;
+    w->is_tls = strncasecmp(call->target->text, "https:", 6) == 0;
     return fd;
   }
   (void)close(fd);
@@ -270,7 +263,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *user) {
   if (len) call->req.events->on_data(call->req.user, bytes, len);
   if (call->is_cancelled) return CURL_WRITEFUNC_ERROR;
   /* Everything was taken; a pause asked for by the event starts behind these bytes. */
-  if (call->is_paused) (void)curl_easy_pause(call->easy, CURLPAUSE_RECV);
+  if (call->is_paused) (void)libcurl.easy_pause(call->easy, CURLPAUSE_RECV);
   return len;
 }
 
@@ -302,36 +295,36 @@ static int on_seek_body(void *user, curl_off_t offset, int origin) {
 }
 
 static CURL *new_easy(struct curl_transport *u, struct curl_call *call) {
-  CURL *e = curl_easy_init();
+  CURL *e = libcurl.easy_init();
   REQUIRE(e != NULL);
-  (void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-  (void)curl_easy_setopt(e, CURLOPT_PRIVATE, call);
-  (void)curl_easy_setopt(e, CURLOPT_CURLU, call->target->url);
-  (void)curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-  (void)curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-  (void)curl_easy_setopt(e, CURLOPT_PROXY, "");
-  (void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-  (void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-  (void)curl_easy_setopt(e, CURLOPT_HEADERDATA, call);
-  (void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-  (void)curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
-  (void)curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read_body);
-  (void)curl_easy_setopt(e, CURLOPT_READDATA, call);
-  (void)curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek_body);
-  (void)curl_easy_setopt(e, CURLOPT_SEEKDATA, call);
-  (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-  (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, call);
-  (void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
-  (void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, u);
-  (void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->error);
-  (void)curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, u->idle_s);
-  (void)curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 65536L);
-  if (u->ca_file) (void)curl_easy_setopt(e, CURLOPT_CAINFO, u->ca_file);
+  (void)libcurl.easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+  (void)libcurl.easy_setopt(e, CURLOPT_PRIVATE, call);
+  (void)libcurl.easy_setopt(e, CURLOPT_CURLU, call->target->url);
+  (void)libcurl.easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+  (void)libcurl.easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+  (void)libcurl.easy_setopt(e, CURLOPT_PROXY, "");
+  (void)libcurl.easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+  (void)libcurl.easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+  (void)libcurl.easy_setopt(e, CURLOPT_HEADERDATA, call);
+  (void)libcurl.easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+  (void)libcurl.easy_setopt(e, CURLOPT_WRITEDATA, call);
+  (void)libcurl.easy_setopt(e, CURLOPT_READFUNCTION, on_read_body);
+  (void)libcurl.easy_setopt(e, CURLOPT_READDATA, call);
+  (void)libcurl.easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek_body);
+  (void)libcurl.easy_setopt(e, CURLOPT_SEEKDATA, call);
+  (void)libcurl.easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+  (void)libcurl.easy_setopt(e, CURLOPT_OPENSOCKETDATA, call);
+  (void)libcurl.easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+  (void)libcurl.easy_setopt(e, CURLOPT_CLOSESOCKETDATA, u);
+  (void)libcurl.easy_setopt(e, CURLOPT_ERRORBUFFER, call->error);
+  (void)libcurl.easy_setopt(e, CURLOPT_MAXAGE_CONN, u->idle_s);
+  (void)libcurl.easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 65536L);
+  if (u->ca_file) (void)libcurl.easy_setopt(e, CURLOPT_CAINFO, u->ca_file);
   return e;
 }
 
 static void free_call(struct curl_call *call) {
-  if (call->easy) curl_easy_cleanup(call->easy);
+  if (call->easy) libcurl.easy_cleanup(call->easy);
   buf_release(&call->head);
   free(call->nodes);
   free(call->flat);
@@ -346,7 +339,7 @@ static void free_target(struct curl_transport *u, struct target *t) {
   }
   list_remove(&t->node);
   u->n_targets--;
-  curl_url_cleanup(t->url);
+  libcurl.url_cleanup(t->url);
   free(t->text);
   free(t);
 }
@@ -375,9 +368,9 @@ static struct target *find_target(struct curl_transport *u, struct span base, st
   t->text[len] = '\0';
   t->text_len = len;
   list_init(&t->free_calls);
-  t->url = curl_url();
+  t->url = libcurl.url();
   REQUIRE(t->url != NULL);
-  (void)curl_url_set(t->url, CURLUPART_URL, t->text, CURLU_PATH_AS_IS);
+  (void)libcurl.url_set(t->url, CURLUPART_URL, t->text, CURLU_PATH_AS_IS);
   list_push_front(&u->targets, &t->node);
   u->n_targets++;
   return t;
@@ -417,30 +410,30 @@ static void set_fields(struct curl_call *call) {
     call->nodes[i] = (struct curl_slist){.data = line, .next = i + 1 < n ? &call->nodes[i + 1] : NULL};
     line = end + 2;
   }
-  (void)curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->nodes);
+  (void)libcurl.easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->nodes);
 }
 
 static void set_body(struct curl_call *call) {
   const struct upstream_request *req = &call->req;
   CURL *e = call->easy;
   if (!req->is_post) {
-    (void)curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
+    (void)libcurl.easy_setopt(e, CURLOPT_HTTPGET, 1L);
     return;
   }
   call->body_len = call->body_at = 0;
   for (unsigned i = 0; i < req->n_body; i++)
     call->body_len += req->body[i].len;
-  (void)curl_easy_setopt(e, CURLOPT_POST, 1L);
-  (void)curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
+  (void)libcurl.easy_setopt(e, CURLOPT_POST, 1L);
+  (void)libcurl.easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
   if (req->n_body <= 1) {
-    (void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, req->n_body && req->body[0].len ? req->body[0].ptr : "");
+    (void)libcurl.easy_setopt(e, CURLOPT_POSTFIELDS, req->n_body && req->body[0].len ? req->body[0].ptr : "");
   } else if (call->body_len <= POST_INLINE_MAX) {
     /* In one piece it leaves in the same write as the head. */
     call->flat = x_realloc(call->flat, call->body_len + 1);
     (void)on_read_body(call->flat, 1, call->body_len, call);
-    (void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, call->flat);
+    (void)libcurl.easy_setopt(e, CURLOPT_POSTFIELDS, call->flat);
   } else {
-    (void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, NULL);
+    (void)libcurl.easy_setopt(e, CURLOPT_POSTFIELDS, NULL);
   }
 }
 
@@ -491,7 +484,7 @@ static void recycle(struct curl_call *call) {
   list_remove(&call->node);
   if (call->is_added) {
     u->depth++;
-    (void)curl_multi_remove_handle(u->multi, call->easy);
+    (void)libcurl.multi_remove_handle(u->multi, call->easy);
     u->depth--;
     call->is_added = false;
   }
@@ -540,20 +533,20 @@ static enum upstream_end end_of(const struct curl_call *call, CURLcode code) {
 static void collect(struct curl_transport *u) {
   CURLMsg *msg;
   int left;
-  while ((msg = curl_multi_info_read(u->multi, &left))) {
+  while ((msg = libcurl.multi_info_read(u->multi, &left))) {
     if (msg->msg != CURLMSG_DONE) continue;
     struct curl_call *call = NULL;
     CURLcode code = msg->data.result;
-    (void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+    (void)libcurl.easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&call);
     if (!call->is_cancelled) {
       /* The handle leaves the multi first: the event below may start a call that uses the connection. */
       u->depth++;
-      (void)curl_multi_remove_handle(u->multi, call->easy);
+      (void)libcurl.multi_remove_handle(u->multi, call->easy);
       u->depth--;
       call->is_added = false;
       const char *detail = call->bad_answer ? call->bad_answer
                            : call->error[0] ? call->error
-                                            : curl_easy_strerror(code);
+                                            : libcurl.easy_strerror(code);
       call->req.events->on_done(call->req.user, end_of(call, code), detail);
     }
     recycle(call);
@@ -564,9 +557,9 @@ static void add(struct curl_call *call) {
   struct curl_transport *u = call->up;
   set_fields(call);
   set_body(call);
-  (void)curl_easy_setopt(call->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)call->req.connect_ms);
+  (void)libcurl.easy_setopt(call->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)call->req.connect_ms);
   u->depth++;
-  CURLMcode code = curl_multi_add_handle(u->multi, call->easy);
+  CURLMcode code = libcurl.multi_add_handle(u->multi, call->easy);
   u->depth--;
   REQUIRE(code == CURLM_OK);
   call->is_added = true;
@@ -613,7 +606,7 @@ static void pause_call(struct upstream_call *base) {
   /* From inside on_data the pause takes effect when that returns, see on_body(). */
   if (call->up->depth || !call->is_added) return;
   call->up->depth++;
-  (void)curl_easy_pause(call->easy, CURLPAUSE_RECV);
+  (void)libcurl.easy_pause(call->easy, CURLPAUSE_RECV);
   call->up->depth--;
 }
 
@@ -624,7 +617,7 @@ static void resume_call(struct upstream_call *base) {
   call->is_paused = false;
   if (!call->is_added) return;
   u->depth++;
-  (void)curl_easy_pause(call->easy, CURLPAUSE_CONT);
+  (void)libcurl.easy_pause(call->easy, CURLPAUSE_CONT);
   u->depth--;
   run(u);
 }
@@ -639,10 +632,10 @@ static double connect_ms(struct upstream_call *base) {
   struct curl_call *call = container_of(base, struct curl_call, base);
   long fresh = 0;
   curl_off_t connect_us = 0, tls_us = 0;
-  (void)curl_easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &fresh);
+  (void)libcurl.easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &fresh);
   if (!fresh) return 0;
-  (void)curl_easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
-  (void)curl_easy_getinfo(call->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
+  (void)libcurl.easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+  (void)libcurl.easy_getinfo(call->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
   return (double)(tls_us > connect_us ? tls_us : connect_us) / 1000;
 }
 
@@ -667,14 +660,14 @@ struct transport *transport_curl_new(struct loop *loop, const struct upstream_op
   list_init(&u->targets);
   list_init(&u->starting);
   list_init(&u->cancelling);
-  u->multi = curl_multi_init();
+  u->multi = libcurl.multi_init();
   REQUIRE(u->multi != NULL);
-  (void)curl_multi_setopt(u->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-  (void)curl_multi_setopt(u->multi, CURLMOPT_SOCKETDATA, u);
-  (void)curl_multi_setopt(u->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
-  (void)curl_multi_setopt(u->multi, CURLMOPT_TIMERDATA, u);
-  (void)curl_multi_setopt(u->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-  (void)curl_multi_setopt(u->multi, CURLMOPT_MAXCONNECTS, (long)POOL_CONNECTIONS);
+  (void)libcurl.multi_setopt(u->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  (void)libcurl.multi_setopt(u->multi, CURLMOPT_SOCKETDATA, u);
+  (void)libcurl.multi_setopt(u->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+  (void)libcurl.multi_setopt(u->multi, CURLMOPT_TIMERDATA, u);
+  (void)libcurl.multi_setopt(u->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+  (void)libcurl.multi_setopt(u->multi, CURLMOPT_MAXCONNECTS, (long)POOL_CONNECTIONS);
   return &u->base;
 }
 
@@ -685,7 +678,7 @@ static void release(struct transport *base) {
   u->is_closing = true;
   while (!list_is_empty(&u->targets))
     free_target(u, container_of(u->targets.next, struct target, node));
-  (void)curl_multi_cleanup(u->multi);
+  (void)libcurl.multi_cleanup(u->multi);
   loop_timer_stop(u->loop, &u->timer);
   for (size_t fd = 0; fd < u->n_watches; fd++)
     if (u->watches[fd]) drop_watch(u->watches[fd]);

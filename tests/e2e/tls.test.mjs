@@ -6,7 +6,7 @@ import https from 'node:https';
 import path from 'node:path';
 import { test } from 'node:test';
 import { FakeProvider } from './fake-provider.mjs';
-import { assertError, chat, counters, startDaemon, temporaryFolder } from './harness.mjs';
+import { ask, assertError, chat, counters, startDaemon, temporaryFolder, toLua } from './harness.mjs';
 
 // A certificate of its own for `name`, valid from and to these days (YYYYMMDD).
 function certificate(folder, file, name, from, to) {
@@ -88,4 +88,24 @@ test('a certificate that tls.ca names is trusted, and only with it', async (t) =
   assert.equal(r.status, 200, r.text());
   assert.equal(r.json().id, 'over-tls');
   assert.equal(provider.seen.at(-1).authorization, 'Bearer sk-for-this-one-123456');
+});
+
+test('libcurl is loaded when the first https:// provider comes, also in a running service', async (t) => {
+  const folder = temporaryFolder(t);
+  const own = certificate(folder, 'own', 'localhost', '20200101', '21000101');
+  const provider = await startTls(t, own);
+  const plain = await FakeProvider.start({ id: 'plain' });
+  t.after(() => plain.stop());
+  const config = { upstream: 'native', tls: { ca: own.file }, reload: { watch: false } };
+  const moon = await startDaemon(t, { ...config, providers: [plain.config()] });
+  const isLoaded = () => /libcurl\.so|libssl\.so/.test(readFileSync(`/proc/${moon.pid}/maps`, 'latin1'));
+  assert.equal((await chat(moon)).header('x-provider-address'), 'plain');
+  assert.equal(isLoaded(), false);
+  // Schemes are read without regard to case.
+  const moved = { ...config, providers: [{ id: 'a', endpoint: provider.url.replace('https:', 'HTTPS:') }] };
+  writeFileSync(moon.file, `return ${toLua({ host: '127.0.0.1', port: 0, ...moved })}\n`);
+  const reloaded = await ask(moon, { method: 'POST', path: '/admin/reload' });
+  assert.equal(reloaded.status, 200, reloaded.text());
+  assert.equal((await chat(moon)).json().id, 'over-tls');
+  assert.equal(isLoaded(), true);
 });
