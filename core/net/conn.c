@@ -1,6 +1,6 @@
 #include "net/conn.h"
+#include "net/socket.h"
 
-#include <limits.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
@@ -156,34 +156,11 @@ static char *place_body(struct conn *c, size_t *room) {
   return c->server->ops->on_body_room(c, want, room);
 }
 
-static void lend_buffer(uv_handle_t *h, size_t suggested, uv_buf_t *out) {
-  (void)suggested;
-  struct conn *c = h->data;
-  struct loop *l = c->server->loop;
-  size_t room = 0;
-  /* Nothing more now: what is left is asked for when it has come, not by a read that finds nothing. */
-  bool is_enough = c->is_placed || l->read_buf_is_lent;
-  char *place = is_enough ? NULL : place_body(c, &room);
-  c->is_placed = false;
-  if (place) {
-    *out = uv_buf_init(place, (unsigned)(room < INT_MAX ? room : INT_MAX));
-    return;
-  }
-  if (is_enough) {
-    *out = uv_buf_init(NULL, 0);
-    return;
-  }
-  l->read_buf_is_lent = true;
-  /* The less of a large body comes with its head, the less has to be copied. */
-  bool is_head = c->state == CONN_IDLE || c->state == CONN_HEAD;
-  *out = uv_buf_init(l->read_buf, is_head ? HEAD_READ_BYTES : LOOP_READ_BYTES);
-}
-
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf);
 
 static void read_start(struct conn *c) {
   if (c->is_reading || c->state == CONN_CLOSING || c->saw_eof) return;
-  int err = uv_read_start((uv_stream_t *)&c->tcp, lend_buffer, on_read);
+  int err = uv_read_start((uv_stream_t *)&c->tcp, socket_lend_nothing, on_read);
   if (err)
     fail(c);
   else
@@ -442,31 +419,39 @@ static void take_bytes(struct conn *c, const char *data, size_t len) {
   if (is_blocked && unread(c) > HTTP_HEAD_MAX) read_stop(c);
 }
 
-static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
-  struct conn *c = s->data;
+static void end_of_input(struct conn *c) {
+  c->saw_eof = true;
+  read_stop(c);
+  if (c->is_active || conn_pending(c) == 0)
+    fail(c);
+  else
+    c->keep_alive = false; /* the answer still goes out */
+}
+
+/* False: that was all for now. */
+static bool read_once(struct conn *c) {
   struct loop *l = c->server->loop;
-  bool is_lent = buf->base == l->read_buf;
-  if (n == 0 || n == UV_ENOBUFS) {
-    if (is_lent) l->read_buf_is_lent = false;
-    return;
-  }
-  if (n < 0) {
-    if (is_lent) l->read_buf_is_lent = false;
-    c->saw_eof = true;
-    c->is_reading = false;
-    (void)uv_read_stop(s);
-    if (c->is_active || conn_pending(c) == 0)
-      fail(c);
-    else
-      c->keep_alive = false; /* the answer still goes out */
-    return;
-  }
-  c->is_placed = !is_lent && (size_t)n == buf->len;
+  /* The less of a large body comes with its head, the less has to be copied. */
+  bool is_head = c->state == CONN_IDLE || c->state == CONN_HEAD;
+  size_t room = is_head ? HEAD_READ_BYTES : LOOP_READ_BYTES;
+  char *place = place_body(c, &room), *into = place ? place : l->read_buf;
+  ssize_t n = socket_read(&c->tcp, into, room);
+  if (n < 0) end_of_input(c);
+  if (n <= 0) return false;
   if (c->state == CONN_LINGER)
     c->drained += (uint64_t)n;
   else
-    take_bytes(c, buf->base, (size_t)n);
-  if (is_lent) l->read_buf_is_lent = false;
+    take_bytes(c, into, (size_t)n);
+  /* What is left of a body whose place is full is asked for when it has come, not by a read that finds nothing. */
+  return (size_t)n == room && !place && c->is_reading && c->state != CONN_CLOSING;
+}
+
+static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
+  struct conn *c = s->data;
+  (void)buf;
+  if (n != UV_ENOBUFS) return;
+  for (int i = 0; i < SOCKET_READS_MAX && read_once(c); i++) {
+  }
 }
 
 /* ---- writing ---- */
@@ -532,11 +517,11 @@ int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n) {
   if (c->state == CONN_CLOSING) return UV_ECANCELED;
   size_t sent = 0;
   if (conn_pending(c) == 0) {
-    int r = uv_try_write((uv_stream_t *)&c->tcp, bufs, n);
+    ssize_t r = socket_write(&c->tcp, bufs, n);
     if (r < 0 && r != UV_EAGAIN) {
       /* The caller is told of the end by on_gone, from the loop, as of any other way a client leaves. */
       loop_timer_start(c->server->loop, &need_backlog(c)->write_timer, on_write_stalled, 0);
-      return r;
+      return (int)r;
     }
     if (r > 0) sent = (size_t)r;
   }

@@ -87,7 +87,6 @@ struct conn {
   bool peer_is_loopback : 1;
   bool is_over : 1; /* admitted beyond the bound: one short request, then it closes */
   bool is_reading : 1, is_writing : 1, is_parsing : 1, has_faulted : 1;
-  bool is_placed : 1;   /* the last read filled the room it was given */
   bool is_active : 1;   /* on_request was called, conn_finish was not */
   bool is_finished : 1; /* conn_finish was called, pending output may remain */
   bool keep_alive : 1;  /* what the client and we agreed on */

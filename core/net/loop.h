@@ -1,5 +1,5 @@
 /*
- * loop: one event loop with what everything on it shares: the timer wheel, a read buffer that is lent to
+ * loop: one event loop with what everything on it shares: the timer wheel, a read buffer for
  * whichever socket has bytes, arena chunks, blocks of memory, and a mailbox other threads may drop work into.
  *
  * Thread: one (its own), but for loop_post(). Owner: a worker or control.
@@ -33,7 +33,6 @@ struct loop {
   struct blocks blocks;
   struct wheel_timer trim_timer;
   char *read_buf; /* LOOP_READ_BYTES */
-  bool read_buf_is_lent;
   uv_async_t mail;
   pthread_mutex_t mail_lock;
   struct loop_message *mail_first, **mail_last;

@@ -11,6 +11,7 @@
  * is carried over to a fresh connection, once.
  */
 #include "net/transport.h"
+#include "net/socket.h"
 #include "wire/chunk.h"
 
 #include <stdlib.h>
@@ -333,34 +334,36 @@ static void take_bytes(struct h1_call *call, struct socket *s, const char *data,
   (void)take_body(call, s, data, len);
 }
 
-static void lend_buffer(uv_handle_t *h, size_t suggested, uv_buf_t *out) {
-  (void)suggested;
-  struct loop *l = ((struct socket *)h->data)->h1->loop;
-  bool is_free = !l->read_buf_is_lent;
-  l->read_buf_is_lent = true;
-  *out = is_free ? uv_buf_init(l->read_buf, LOOP_READ_BYTES) : uv_buf_init(NULL, 0);
+static void end_of_input(struct socket *s, ssize_t n) {
+  struct h1_call *call = s->call;
+  if (!call)
+    close_socket(s); /* idle: closed by the provider */
+  else if (call->phase == PHASE_BODY && call->framing == HTTP_UNTIL_CLOSE && n == UV_EOF)
+    complete(call, false);
+  else
+    lost(call, n == UV_EOF ? "the connection was closed" : uv_strerror((int)n));
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   struct socket *s = stream->data;
-  struct loop *l = s->h1->loop;
-  struct h1_call *call = s->call;
-  if (n > 0 && call) {
-    take_bytes(call, s, buf->base, (size_t)n);
-  } else if (n < 0 && call) {
-    if (call->phase == PHASE_BODY && call->framing == HTTP_UNTIL_CLOSE && n == UV_EOF)
-      complete(call, false);
+  char *into = s->h1->loop->read_buf;
+  (void)buf;
+  if (n != UV_ENOBUFS) return;
+  for (int i = 0; i < SOCKET_READS_MAX && s->is_reading && !s->is_closing; i++) {
+    n = socket_read(&s->tcp, into, LOOP_READ_BYTES);
+    if (n < 0) end_of_input(s, n);
+    if (n <= 0) return;
+    if (s->call)
+      take_bytes(s->call, s, into, (size_t)n);
     else
-      lost(call, n == UV_EOF ? "the connection was closed" : uv_strerror((int)n));
-  } else if (n != 0 && n != UV_ENOBUFS) {
-    close_socket(s); /* idle: closed by the provider, or bytes that nobody asked for */
+      close_socket(s); /* bytes that nobody asked for */
+    if (n < LOOP_READ_BYTES) return;
   }
-  if (buf->base) l->read_buf_is_lent = false;
 }
 
 static bool read_on(struct socket *s) {
   if (s->is_reading) return true;
-  s->is_reading = uv_read_start((uv_stream_t *)&s->tcp, lend_buffer, on_read) == 0;
+  s->is_reading = uv_read_start((uv_stream_t *)&s->tcp, socket_lend_nothing, on_read) == 0;
   return s->is_reading;
 }
 
@@ -443,7 +446,7 @@ static bool send_request(struct h1_call *call, struct socket *s) {
   for (unsigned i = 0; i < req->n_body; i++)
     if (req->body[i].len) bufs[n++] = uv_buf_init((char *)req->body[i].ptr, (unsigned)req->body[i].len);
   call->phase = PHASE_SENDING;
-  int r = uv_try_write((uv_stream_t *)&s->tcp, bufs, n);
+  ssize_t r = socket_write(&s->tcp, bufs, n);
   if (r < 0 && r != UV_EAGAIN) return false;
   size_t sent = r > 0 ? (size_t)r : 0;
   unsigned first = 0;
