@@ -265,6 +265,11 @@ $(B)/bench/load: tests/bench/load.c
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -o $@ $<
 
+.PHONY: robustness
+robustness: all ## what faults, reloads, upgrades, kills and crowds cost clients and the machine, against the bounds (PARTS=NAMES)
+	@sh scripts/dev/deps.sh install build test
+	@MOONGATE=$(B)/moongate node tests/bench/robustness.mjs $(PARTS)
+
 .PHONY: strictness
 strictness: all ## the same hostile bytes to Moongate, HAProxy and nginx: writes tests/STRICTNESS.md
 	@sh scripts/dev/deps.sh install build test bench
