@@ -24,7 +24,7 @@ stds.strategy = {
         "log", "now_ms", "random", "hash", "turn", "counter", "slow_start",
         shared = { fields = { "get", "set", "incr", "delete" } },
         class = { other_fields = true },
-        pick = { fields = { "least", "p2c", "rendezvous", "smooth", "weighted" } },
+        pick = { fields = { "cheapest", "least", "p2c", "rendezvous", "smooth", "tiered", "weighted" } },
         score = { fields = { "cost", "error_rate", "in_flight", "latency", "priority", "ttft" } },
         filter = { fields = { "below", "healthy", "lowest", "not_throttled", "tag", "where" } },
       },

@@ -50,7 +50,7 @@ else
 HARDEN    := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 endif
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -Icore -I$(B)/gen -isystem $(LLHTTP_INC) $(DEP_CFLAGS) $(WARN) $(OPT) $(HARDEN) $(SAN) \
-             -fvisibility=hidden -fPIE -pthread -ffile-prefix-map=$(CURDIR)=. -DMOONGATE_VERSION='"$(VERSION)"' $(CFLAGS)
+             -fvisibility=hidden -fPIE -fno-plt -pthread -ffile-prefix-map=$(CURDIR)=. -DMOONGATE_VERSION='"$(VERSION)"' $(CFLAGS)
 LDFLAGS_ALL = -pie -pthread -Wl,-z,relro,-z,now -Wl,--export-dynamic $(SAN) $(LDFLAGS)
 LIBS       = $(DEP_LIBS) -lm -ldl
 

@@ -11,11 +11,9 @@ does weight 0. A provider with `maxInFlight` requests per unit of weight in flig
 its turn, and when all are full the cheapest again.
 ]]
 
-local random = lb.random
-local load_of = lb.score.in_flight
-local huge = math.huge
+local tiered, cheapest = lb.pick.tiered, lb.pick.cheapest
 
--- Prices by slot; those of the options stay, those of the chain are read anew. Unknown is NaN.
+-- Prices by slot, those of the options first. Unknown is NaN.
 local function read_prices(state, pool)
   for i = 1, #pool do
     local p = pool[i]
@@ -23,6 +21,12 @@ local function read_prices(state, pool)
     state.price_in[p.slot] = own and own[1] or p.price_in
     state.price_out[p.slot] = own and own[2] or p.price_out
   end
+end
+
+---@param p lb.Provider
+local function cost(p, state)
+  local slot = p.slot
+  return state.price_in[slot] * state.tokens_in + state.price_out[slot] * state.tokens_out
 end
 
 local function check_prices(prices, pool)
@@ -50,38 +54,20 @@ return {
   init = function(pool, options)
     check_prices(options.prices, pool)
     local state = {
-      own = options.prices, price_in = {}, price_out = {}, full = options.maxInFlight, tokens = options.expectedTokens,
+      own = next(options.prices) and options.prices, price_in = {}, price_out = {},
+      full = options.maxInFlight, tokens = options.expectedTokens, tokens_in = 0, tokens_out = 0,
     }
-    read_prices(state, pool)
+    if state.own then read_prices(state, pool) end
     return state
   end,
 
   ---@param req lb.Request
   ---@param pool lb.Pool
   select = function(state, req, pool)
-    local tokens_in, tokens_out = req.est_input_tokens, req.max_tokens
-    if tokens_out ~= tokens_out then tokens_out = state.tokens end
-    local best, best_rank, best_cost, lowest, ties = 0, 3, 0, 0, 0
-    for i = 1, #pool do
-      local p = pool[i]
-      local load, slot = load_of(p), p.slot
-      local cost = state.price_in[slot] * tokens_in + state.price_out[slot] * tokens_out
-      if cost ~= cost then cost = huge end
-      local rank = p.weight <= 0 and 2 or load >= state.full and 1 or 0
-      local is_better, is_equal = rank < best_rank, false
-      if rank == best_rank then
-        is_better = cost < best_cost or (cost == best_cost and load < lowest)
-        is_equal = cost == best_cost and load == lowest
-      end
-      if is_better then
-        best, best_rank, best_cost, lowest, ties = i, rank, cost, load, 1
-      elseif is_equal then
-        ties = ties + 1
-        if random() * ties < 1 then best = i end
-      end
-    end
-    return best > 0 and best or nil
+    if not state.own then return cheapest(pool, req, state.full, state.tokens) end
+    local tokens_out = req.max_tokens
+    state.tokens_in = req.est_input_tokens
+    state.tokens_out = tokens_out == tokens_out and tokens_out or state.tokens
+    return tiered(pool, state.full, cost, state)
   end,
-
-  tick = read_prices,
 }

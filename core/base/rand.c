@@ -29,26 +29,3 @@ void rng_seed(struct rng *r, uint64_t seed) {
     r->s[i] = z ^ (z >> 31);
   }
 }
-
-static uint64_t rotl(uint64_t x, int k) {
-  return (x << k) | (x >> (64 - k));
-}
-
-uint64_t rng_u64(struct rng *r) {
-  uint64_t *s = r->s, result = rotl(s[0] + s[3], 23) + s[0], t = s[1] << 17;
-  s[2] ^= s[0];
-  s[3] ^= s[1];
-  s[1] ^= s[2];
-  s[0] ^= s[3];
-  s[2] ^= t;
-  s[3] = rotl(s[3], 45);
-  return result;
-}
-
-uint32_t rng_below(struct rng *r, uint32_t n) {
-  return (uint32_t)(((rng_u64(r) >> 32) * (uint64_t)n) >> 32);
-}
-
-double rng_double(struct rng *r) {
-  return (double)(rng_u64(r) >> 11) * 0x1.0p-53;
-}

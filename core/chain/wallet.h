@@ -6,9 +6,10 @@
  * as fee and as tip where blocks have a base fee (EIP-1559), as the plain price elsewhere. A transaction that the node
  * calls underpriced, or that no block takes within WALLET_STUCK_MS, is replaced under the same nonce at 11/10 of its
  * price, at most WALLET_BUMPS_MAX times. "Already known" is success: another node passed it on. One whose answer was
- * lost is looked for by its hash before anything else is sent, so that money never moves twice. When the nonce is used up
- * and no node shows one of ours in a block, another nonce is taken only if no node can ever have had ours; else it is lost. The node's price and
- * estimate are a stranger's word: what could cost more than WALLET_COST_MAX is not sent, and no price is raised above that.
+ * lost is looked for by its hash before anything else is sent, so that money never moves twice. When the nonce is used
+ * up and no node shows one of ours in a block, another nonce is taken only if no node can ever have had ours; else it is
+ * lost. The node's price and estimate are a stranger's word: what could cost more than WALLET_COST_MAX is not sent, and
+ * no price is raised above that.
  *
  * Thread: one.   Owner: the wallet borrows key, functions and orders; an order belongs to who gave it until its on_done.
  */

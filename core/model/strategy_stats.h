@@ -53,7 +53,7 @@ struct callback_stats {
   /* Reading the clock costs as much as a decision, so one call in STRATEGY_TIMED_EACH is timed. */
   uint64_t timed, total_ns, max_ns;
 };
-#define STRATEGY_TIMED_EACH 16
+#define STRATEGY_TIMED_EACH 64
 
 /* Relaxed atomics, one writer. */
 struct strategy_block {

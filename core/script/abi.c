@@ -121,12 +121,20 @@ static double unit(uint64_t x) {
 static _Thread_local struct rng chance;
 static _Thread_local bool chance_is_seeded;
 
-double lb_abi_random(void) {
+static struct rng *seeded_chance(void) {
   if (UNLIKELY(!chance_is_seeded)) {
     rng_seed_os(&chance);
     chance_is_seeded = true;
   }
-  return rng_double(&chance);
+  return &chance;
+}
+
+double lb_abi_random(void) {
+  return rng_double(seeded_chance());
+}
+
+uint64_t abi_random_bits(void) {
+  return rng_u64(seeded_chance());
 }
 
 void abi_restart(uint64_t seed) {
@@ -211,31 +219,6 @@ double lb_abi_request_random(struct lb_call *call) {
   struct rng rng;
   rng_seed(&rng, seed + ((uint64_t)call->request->attempt << 32) + call->draws++);
   return unit(rng_u64(&rng));
-}
-
-static double weight_or_1(double weight) {
-  return weight > 0 ? weight : 1;
-}
-
-/*
- * Index of the candidate with the fewest in flight for its weight, ties at random in proportion to the weight, 0 when there
- * is none: what compiled Lua needs most of its time for, since each new lowest leaves its loop.
- */
-uint32_t lb_abi_least(const struct lb_call *call) {
-  const struct generation *g = container_of(call, struct generation, call);
-  bool is_tables = g->mode == MODE_TABLES;
-  uint32_t n = is_tables ? g->n_shown : call->pool.n, best = 0;
-  double lowest = INFINITY, tied = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    const struct lb_provider *p = &call->providers[is_tables ? g->shown[i] : call->order[i] - 1];
-    double load = p->weight > 0 ? p->in_flight / p->weight : 1e12 + p->in_flight;
-    if (load > lowest) continue;
-    double weight = weight_or_1(p->weight);
-    tied = load < lowest ? weight : tied + weight;
-    if (load < lowest || lb_abi_random() * tied < weight) best = i + 1;
-    lowest = load;
-  }
-  return best;
 }
 
 /* The value of the first field of that name; NULL when there is none. */

@@ -124,6 +124,16 @@ struct lb_request_view {
   uint32_t pad;
 };
 
+/* Places of a provider's averages from latency_ms on. */
+enum lb_average {
+  LB_LATENCY_MS = 0,
+  LB_TTFT_MS = 1,
+  LB_TPOT_MS = 2,
+  LB_PEAK_TTFT_MS = 3,
+  LB_ERROR_RATE = 5,
+  LB_THROTTLE_RATE = 6
+};
+
 /* The current call, at one address for a generation's life. The runtime's alone: scripts never see it. */
 struct lb_call {
   const struct lb_request *request;
@@ -138,6 +148,12 @@ struct lb_call {
   struct lb_outcome outcome;
   uint16_t order[256];   /* slots of the candidates */
   struct lb_text reason; /* of the evidence for health; ptr NULL: none */
+  const double *const
+      *averages; /* by slot, from 0: where latency_ms and its neighbours are, see enum lb_average */
+  double chosen; /* the number that select returned, from compiled code */
+  uint32_t has_chosen;
+  uint32_t pad2;
+  double scores[256]; /* of a pool's or list's places */
 };
 
 /* Functions of the runtime. None blocks, allocates for the other side, or calls Lua. */
@@ -150,7 +166,21 @@ double lb_abi_hash(const char *text, uint32_t len, double seed);
 void lb_abi_log(uint32_t level, const char *text, uint32_t len);
 void lb_abi_stats_fill(struct lb_call *call, uint32_t slot);
 double lb_abi_request_random(struct lb_call *call);
+/* Choices among the call's candidates, see lb.pick.* in scripts/runtime/lb.lua; places from 1, 0 when there is nobody. */
 uint32_t lb_abi_least(const struct lb_call *call);
+uint32_t lb_abi_draw(const struct lb_call *call);     /* in proportion to the weights */
+uint32_t lb_abi_draw_two(const struct lb_call *call); /* low 16 bits: one, high 16 bits: another, or 0 */
+uint32_t lb_abi_p2c(const struct lb_call *call);
+/* Of two drawn the one with the lower number; a number that is none loses. */
+uint32_t lb_abi_better(uint32_t both, double first, double second);
+uint32_t lb_abi_smooth(struct lb_call *call);
+uint32_t lb_abi_rendezvous(const struct lb_call *call, double key, double factor);
+/* The lowest tier (call.scores, or the priority) with less than `full` in flight per weight, there the least loaded. */
+uint32_t lb_abi_tiered(const struct lb_call *call, double full, bool has_scores);
+/* The same where the tier is what so many tokens cost. */
+uint32_t lb_abi_cheapest(struct lb_call *call, double tokens_in, double tokens_out, double full);
+/* Of the first n in call.scores the lowest, ties at random; NaN and infinite ones are left out. */
+uint32_t lb_abi_lowest(const struct lb_call *call, uint32_t n);
 const char *lb_abi_request_header(const struct lb_request *req, const char *name, uint32_t len,
                                   uint32_t *out_len);
 

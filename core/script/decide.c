@@ -13,6 +13,7 @@
 #include <lua.h>
 
 #include <math.h>
+#include <string.h>
 #include <time.h>
 
 #define RETRY_DELAY_MAX_MS 60000
@@ -44,7 +45,7 @@ unsigned decide_builtin(const struct plan *plan, const uint16_t *candidates, uns
 static void open_call(struct generation *g, const struct lb_request *req) {
   g->call.request = req;
   g->call.view.attempt = req->attempt;
-  g->call.draws = 0;
+  g->call.draws = g->call.has_chosen = 0;
   g->call.serial++;
 }
 
@@ -114,19 +115,29 @@ static bool is_out(struct generation *g) {
 
 /* ---- select ---- */
 
-static void fill_references(struct generation *g, const uint16_t *candidates, unsigned n) {
-  struct lb_provider *providers = g->call.providers;
+/* Other candidates than those of the call before. */
+static void show_references(struct generation *g, const uint16_t *candidates, unsigned n) {
   uint32_t key = n;
   for (unsigned i = 0; i < n; i++) {
-    unsigned slot = candidates[i];
-    struct lb_provider *p = &providers[slot];
+    struct lb_provider *p = &g->call.providers[candidates[i]];
     p->index = i + 1;
-    p->in_flight = __atomic_load_n(g->loads[slot], __ATOMIC_RELAXED);
+    g->shown[i] = candidates[i];
     g->call.order[i] = (uint16_t)p->slot;
     key = (key ^ p->slot) * 0x9e3779b1u;
   }
+  g->n_shown = n;
+  g->facts.is_known = false;
   g->call.pool.n = n;
   g->call.pool.key = key;
+}
+
+static void fill_references(struct generation *g, const uint16_t *candidates, unsigned n) {
+  if (n != g->n_shown || !g->call.pool.key || memcmp(candidates, g->shown, n * sizeof *candidates) != 0)
+    show_references(g, candidates, n);
+  for (unsigned i = 0; i < n; i++) {
+    unsigned slot = candidates[i];
+    g->call.providers[slot].in_flight = __atomic_load_n(g->loads[slot], __ATOMIC_RELAXED);
+  }
 }
 
 static void fill_pool(struct generation *g, const uint16_t *candidates, unsigned n) {
@@ -136,10 +147,8 @@ static void fill_pool(struct generation *g, const uint16_t *candidates, unsigned
     fill_references(g, candidates, n);
 }
 
-/* Position 1 … n, or NOT_AN_INDEX. */
-static uint32_t to_index(lua_State *L, int at, unsigned n) {
-  if (lua_type(L, at) != LUA_TNUMBER) return NOT_AN_INDEX;
-  double x = lua_tonumber(L, at);
+/* As a position 1 … n, or NOT_AN_INDEX. */
+static uint32_t to_index(double x, unsigned n) {
   if (!(x >= 1 && x <= n)) return NOT_AN_INDEX;
   uint32_t index = (uint32_t)x;
   return (double)index == x ? index : NOT_AN_INDEX;
@@ -164,7 +173,7 @@ static const char *take_list(struct decision *out, lua_State *L, int at, const u
   size_t limit = 4 * (size_t)n < len ? 4 * (size_t)n : len;
   for (size_t i = 1; i <= limit; i++) {
     lua_rawgeti(L, at, (int)i);
-    uint32_t index = to_index(L, -1, n);
+    uint32_t index = lua_type(L, -1) == LUA_TNUMBER ? to_index(lua_tonumber(L, -1), n) : NOT_AN_INDEX;
     lua_pop(L, 1);
     if (index == NOT_AN_INDEX || slot_has(&seen, index - 1)) continue;
     slot_add(&seen, index - 1);
@@ -176,16 +185,18 @@ static const char *take_list(struct decision *out, lua_State *L, int at, const u
 
 #define NOT_A_RESULT "must return an index (p.index of a provider p), a list of them, or nil"
 
+static const char *take_number(struct decision *out, double x, const uint16_t *candidates, unsigned n) {
+  uint32_t index = to_index(x, n);
+  if (index == NOT_AN_INDEX) return "returned a number that is no index of a candidate (1 to #pool)";
+  out->n = 1;
+  out->slots[0] = candidates[index - 1];
+  return NULL;
+}
+
 static const char *take_result(struct decision *out, lua_State *L, int at, const uint16_t *candidates,
                                unsigned n) {
   switch (lua_type(L, at)) {
-  case LUA_TNUMBER: {
-    uint32_t index = to_index(L, at, n);
-    if (index == NOT_AN_INDEX) return "returned a number that is no index of a candidate (1 to #pool)";
-    out->n = 1;
-    out->slots[0] = candidates[index - 1];
-    return NULL;
-  }
+  case LUA_TNUMBER: return take_number(out, lua_tonumber(L, at), candidates, n);
   case LUA_TNIL: copy_reason(out->reason, sizeof out->reason, L, at + 1); return NULL;
   case LUA_TTABLE:
     /* Views may be tables, too. */
@@ -208,7 +219,8 @@ bool decide_ask(struct generation *g, struct decision *out, const struct lb_requ
   }
   bool ok = enter(g, CALLBACK_SELECT, g->is_direct ? 3 : 0, 2, call_budget(g));
   if (LIKELY(ok)) {
-    const char *wrong = take_result(out, L, STACK_TOP + 1, candidates, n);
+    const char *wrong = LIKELY(g->call.has_chosen) ? take_number(out, g->call.chosen, candidates, n)
+                                                   : take_result(out, L, STACK_TOP + 1, candidates, n);
     if (UNLIKELY(wrong != NULL)) {
       generation_note_fault(g, CALLBACK_SELECT, FAULT_INVALID, wrong);
       ok = false;

@@ -349,6 +349,10 @@ static void make_views(struct generation *g) {
   g->call.providers = x_calloc(n, sizeof *g->call.providers);
   g->call.stats = x_calloc(n, sizeof *g->call.stats);
   g->loads = x_calloc(n, sizeof *g->loads);
+  g->averages = x_calloc(n, sizeof *g->averages);
+  g->call.averages = g->averages;
+  g->currents = x_calloc(n, sizeof *g->currents);
+  g->seeds = x_calloc(n, sizeof *g->seeds);
   g->written = x_malloc(n * sizeof *g->written);
   /* Like no value that is ever written. */
   memset(g->written, 0xff, n * sizeof *g->written);
@@ -370,6 +374,8 @@ static void make_views(struct generation *g) {
     s->balance = s->runway_s = s->token_expires_s = NAN;
     g->call.order[i] = (uint16_t)(i + 1);
     g->shown[i] = (uint16_t)i;
+    g->averages[i] = &e->provider->latency_ms;
+    g->seeds[i] = pick_seed(e->provider->id);
   }
 }
 
@@ -434,6 +440,9 @@ void generation_free(struct generation *g) {
   free(g->call.stats);
   free(g->written);
   free(g->loads);
+  free(g->averages);
+  free(g->currents);
+  free(g->seeds);
   free(g->name);
   free(g->file);
   plan_unref(&g->plan);

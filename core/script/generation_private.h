@@ -74,6 +74,19 @@ enum {
   STACK_TOP = STACK_STATS + STAT_N - 1
 };
 
+/* What picks need to know of the candidates shown last, by place. Load: in flight x per_request + base. */
+struct pick_facts {
+  bool is_known, is_even; /* even: the weights are all alike */
+  double total;
+  double sums[PLAN_PROVIDERS_MAX];   /* of the weights up to here */
+  double shares[PLAN_PROVIDERS_MAX]; /* the weight, 1 for weight 0 */
+  double per_request[PLAN_PROVIDERS_MAX];
+  double tiers[PLAN_PROVIDERS_MAX]; /* the priority */
+  double price_in[PLAN_PROVIDERS_MAX], price_out[PLAN_PROVIDERS_MAX];
+  uint32_t seeds[PLAN_PROVIDERS_MAX]; /* of rendezvous hashing */
+  double base[PLAN_PROVIDERS_MAX];    /* for weight 0: behind everybody else */
+};
+
 struct generation {
   struct plan *plan; /* first, see generation_plan() */
   lua_State *L;      /* NULL once dead */
@@ -88,12 +101,17 @@ struct generation {
   struct lb_call call;
   const uint32_t **loads; /* by slot: where in_flight is counted */
 
+  unsigned n_shown;
+  uint16_t shown[PLAN_PROVIDERS_MAX]; /* slots of the candidates, as the pool shows them */
+  struct pick_facts facts;
+  const double **averages;
+  double *currents; /* by slot: of smooth weighted round robin */
+  uint32_t *seeds;  /* by slot: of rendezvous hashing */
+
   /* Views as tables: what the script's tables say now. */
   uint32_t wanted; /* bits of enum stat: fields that the script has asked for, kept up to date from then on */
   uint32_t refresh_in;
-  unsigned n_shown;
-  uint16_t shown[PLAN_PROVIDERS_MAX]; /* slots in the pool's table */
-  struct lb_stats *written;           /* by slot: the wanted stats as written last */
+  struct lb_stats *written; /* by slot: the wanted stats as written last */
 
   struct strategy_block stats;
   uint64_t last_fault_at[CALLBACK_N]; /* number of the call */
@@ -116,6 +134,17 @@ struct generation {
 };
 
 _Static_assert(PLAN_PROVIDERS_MAX <= ARRAY_LEN(((struct lb_call *)0)->order), "a pool holds every provider");
+_Static_assert(PLAN_PROVIDERS_MAX <= ARRAY_LEN(((struct lb_call *)0)->scores), "scores for all");
+#define AVERAGE_IS_AT_(member, place)                                                                        \
+  _Static_assert(offsetof(struct provider, member) ==                                                        \
+                     offsetof(struct provider, latency_ms) + (place) * sizeof(double),                       \
+                 #member " is where scripts look for it")
+AVERAGE_IS_AT_(ttft_ms, LB_TTFT_MS);
+AVERAGE_IS_AT_(tpot_ms, LB_TPOT_MS);
+AVERAGE_IS_AT_(peak_ttft_ms, LB_PEAK_TTFT_MS);
+AVERAGE_IS_AT_(error_rate, LB_ERROR_RATE);
+AVERAGE_IS_AT_(throttle_rate, LB_THROTTLE_RATE);
+#undef AVERAGE_IS_AT_
 _Static_assert(STAT_N <= 32, "a bit for each");
 
 extern const struct lb_request REQUEST_NONE;
@@ -139,6 +168,14 @@ struct decision;
 /* What decide_select() asks the script, also with n 0. False when it failed, which is then noted. */
 bool decide_ask(struct generation *g, struct decision *out, const struct lb_request *req,
                 const uint16_t *candidates, unsigned n);
+
+/* 64 bits of the chance that lb_abi_random() takes from. */
+uint64_t abi_random_bits(void);
+
+/* ---- pick.c ---- */
+
+/* 32 bits that are the provider's own, the same in every process. */
+uint32_t pick_seed(const char *id);
 
 /* ---- views.c: views as tables ---- */
 

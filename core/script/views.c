@@ -122,6 +122,7 @@ static void write_order(struct generation *g, const uint16_t *candidates, unsign
     if (i < n) g->shown[i] = candidates[i];
   }
   g->n_shown = n;
+  g->facts.is_known = false;
   g->call.pool.key = key;
   lua_pushvalue(L, STACK_POOL);
   write_number(L, STACK_KEY_KEY, key);
@@ -312,6 +313,43 @@ static int api_least(lua_State *L) {
   return 1;
 }
 
+static int api_tiered(lua_State *L) {
+  lua_pushnumber(L, lb_abi_tiered(&generation_of(L)->call, luaL_checknumber(L, 1), false));
+  return 1;
+}
+
+static int api_cheapest(lua_State *L) {
+  lua_pushnumber(L, lb_abi_cheapest(&generation_of(L)->call, luaL_checknumber(L, 1), luaL_checknumber(L, 2),
+                                    luaL_checknumber(L, 3)));
+  return 1;
+}
+
+static int api_draw(lua_State *L) {
+  lua_pushnumber(L, lb_abi_draw(&generation_of(L)->call));
+  return 1;
+}
+
+static int api_draw_two(lua_State *L) {
+  lua_pushnumber(L, lb_abi_draw_two(&generation_of(L)->call));
+  return 1;
+}
+
+static int api_p2c(lua_State *L) {
+  lua_pushnumber(L, lb_abi_p2c(&generation_of(L)->call));
+  return 1;
+}
+
+static int api_smooth(lua_State *L) {
+  lua_pushnumber(L, lb_abi_smooth(&generation_of(L)->call));
+  return 1;
+}
+
+static int api_rendezvous(lua_State *L) {
+  lua_pushnumber(L,
+                 lb_abi_rendezvous(&generation_of(L)->call, luaL_checknumber(L, 1), luaL_checknumber(L, 2)));
+  return 1;
+}
+
 static int api_hash(lua_State *L) {
   size_t len;
   const char *text = luaL_checklstring(L, 1, &len);
@@ -394,6 +432,13 @@ void views_push_api(lua_State *L, struct generation *g) {
       {"now_ms", api_now_ms},
       {"random", api_random},
       {"least", api_least},
+      {"tiered", api_tiered},
+      {"cheapest", api_cheapest},
+      {"draw", api_draw},
+      {"draw_two", api_draw_two},
+      {"p2c", api_p2c},
+      {"smooth", api_smooth},
+      {"rendezvous", api_rendezvous},
       {"hash", api_hash},
       {"turn", api_turn},
       {"log", api_log},

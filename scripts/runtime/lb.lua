@@ -8,8 +8,8 @@ in strategies/README.md, its types in strategies/types/moongate.lua.
 ]]
 
 local bit = require("bit")
-local bxor, lshift, rshift, tobit = bit.bxor, bit.lshift, bit.rshift, bit.tobit
-local ceil, floor, huge, log = math.ceil, math.floor, math.huge, math.log
+local band, bxor, lshift, rshift, tobit = bit.band, bit.bxor, bit.lshift, bit.rshift, bit.tobit
+local abs, floor, huge, log = math.abs, math.floor, math.huge, math.log
 local error, format, setmetatable, tostring, type = error, string.format, setmetatable, tostring, type
 
 -- In the order of OUTCOME_MAP in core/model/outcome.h; the runtime checks that.
@@ -82,12 +82,13 @@ local function mix(x)
   return bxor(x, 0xb55a4f09, rshift(x, 16))
 end
 
----host: now_ms, random, hash, turn, log, counter_find, counter_add; least, if there is a faster one for the call's
----candidates; and a store in place of the program's own.
+---host: now_ms, random, hash, turn, log, counter_find, counter_add; if there are faster ones for the call's candidates:
+---least, tiered, cheapest, draw, draw_two, p2c, smooth and rendezvous (all of them or none), scores with lowest and
+---better; and a store in place of the program's own.
 ---readonly: sandbox.readonly.
 local function new(host, readonly)
   local random, counter_add, turn, hash = host.random, host.counter_add, host.turn, host.hash
-  local native_least = host.least
+  local native = host.least and host or nil
   local lb = { DEFAULT = 0, NEXT = 1, SAME = 2, STOP = 3, UP = 1, DEGRADED = 2, DOWN = 3 }
 
   local class = {}
@@ -250,29 +251,97 @@ local function new(host, readonly)
     return best
   end
 
-  ---The lowest score(p, arg), ties at random; a nil or NaN score excludes. Default: lb.score.in_flight, with ties in
-  ---proportion to the weight.
-  function pick.least(pool, score_of, arg)
-    if not score_of then
-      -- A list has no key; what the host has is for the call's own candidates.
-      if not native_least or not pool.key then return least_loaded(pool) end
-      local best = native_least()
-      return best > 0 and best or nil
-    end
-    local best, lowest, ties = nil, huge, 0
+  local scores, lowest_score, NAN = host.scores, host.lowest, 0 / 0
+
+  -- A score may itself ask for a pick: that one then keeps off the scores.
+  local is_scoring = false
+
+  local function fill_scores(pool, score_of, arg)
+    is_scoring = true
+    for i = 1, #pool do scores[i - 1] = score_of(pool[i], arg) or NAN end
+    is_scoring = false
+  end
+
+  local function lowest_of(pool, score_of, arg)
+    local best, least, ties = nil, huge, 0
     for i = 1, #pool do
       local p = pool[i]
       local s = score_of(p, arg)
       if s then
-        if s < lowest then
-          best, lowest, ties = p.index, s, 1
-        elseif s == lowest then
+        if s < least then
+          best, least, ties = p.index, s, 1
+        elseif s == least and best then
           ties = ties + 1
           if random() * ties < 1 then best = p.index end
         end
       end
     end
     return best
+  end
+
+  ---The lowest score(p, arg), ties at random; a nil, NaN or infinite score excludes. Default: lb.score.in_flight, with
+  ---ties in proportion to the weight.
+  function pick.least(pool, score_of, arg)
+    if not score_of then
+      -- A list has no key; what the host has is for the call's own candidates.
+      if not native or not pool.key then return least_loaded(pool) end
+      local best = native.least()
+      return best > 0 and best or nil
+    end
+    local n = #pool
+    if not scores or is_scoring or n > 256 then return lowest_of(pool, score_of, arg) end
+    fill_scores(pool, score_of, arg)
+    local best = lowest_score(n)
+    if best > 0 then return pool[best].index end
+    return nil
+  end
+
+  ---The lowest tier that has room, and in it the fewest in flight for the weight, ties in proportion to the weight.
+  ---The tier is tier(p, arg), default p.priority; nil and NaN are behind all tiers. Who has `full` requests per unit of
+  ---weight in flight has no room: taken only when all are full, again the lowest tier first. Weight 0 comes last.
+  function pick.tiered(pool, full, tier_of, arg)
+    if native and pool.key and not (tier_of and (is_scoring or not scores)) then
+      if tier_of then fill_scores(pool, tier_of, arg) end
+      local best = native.tiered(full, tier_of ~= nil)
+      return best > 0 and best or nil
+    end
+    local best, best_rank, first, least, tied = nil, 3, huge, huge, 0
+    for i = 1, #pool do
+      local p = pool[i]
+      local load, weight = in_flight(p), p.weight
+      local tier = p.priority
+      if tier_of then tier = tier_of(p, arg) or huge end
+      if tier ~= tier or tier == huge then tier = 1.7976931348623157e308 end
+      local rank = weight <= 0 and 2 or load >= full and 1 or 0
+      local is_better, is_same = rank < best_rank, false
+      if rank == best_rank then
+        is_better = tier < first or (tier == first and load < least)
+        is_same = tier == first and load == least
+      end
+      if is_better or is_same then
+        local share = weight > 0 and weight or 1
+        tied = is_better and share or tied + share
+        if is_better or random() * tied < share then best = p.index end
+        best_rank, first, least = rank, tier, load
+      end
+    end
+    return best
+  end
+
+  local wanted = { tokens_in = 0, tokens_out = 0 }
+  local function price_of(p, tokens) return p.price_in * tokens.tokens_in + p.price_out * tokens.tokens_out end
+
+  ---The provider with room for which the request is the cheapest (see pick.tiered); who has no price is the last. An
+  ---answer without a limit is taken for `tokens` long, default 500.
+  function pick.cheapest(pool, req, full, tokens)
+    local tokens_in, tokens_out = req.est_input_tokens, req.max_tokens
+    if tokens_out ~= tokens_out then tokens_out = tokens or 500 end
+    if native and pool.key then
+      local best = native.cheapest(tokens_in, tokens_out, full)
+      return best > 0 and best or nil
+    end
+    wanted.tokens_in, wanted.tokens_out = tokens_in, tokens_out
+    return pick.tiered(pool, full, price_of, wanted)
   end
 
   -- The place of one drawn in proportion to the weights, not that of `skipped`; `total` is the sum of the others.
@@ -306,8 +375,26 @@ local function new(host, readonly)
     return total, is_even
   end
 
+  local function better(pool, i, j, score_of, arg)
+    local a, b = pool[i], pool[j]
+    local first, second = score_of(a, arg) or NAN, score_of(b, arg) or NAN
+    if second < first or first ~= first then return b.index end
+    return a.index
+  end
+
   ---The better of two drawn in proportion to the weights (Mitzenmacher 2001). Default score: lb.score.in_flight.
   function pick.p2c(pool, score_of, arg)
+    if native and pool.key then
+      if not score_of then
+        local best = native.p2c()
+        return best > 0 and best or nil
+      end
+      local both = native.draw_two()
+      local i, j = band(both, 0xffff), rshift(both, 16)
+      if j == 0 then return i > 0 and i or nil end
+      if not native.better then return better(pool, i, j, score_of, arg) end
+      return native.better(both, score_of(pool[i], arg) or NAN, score_of(pool[j], arg) or NAN)
+    end
     local n = #pool
     if n < 2 then return n == 1 and pool[1].index or nil end
     local total, is_even = weights_of(pool)
@@ -321,24 +408,34 @@ local function new(host, readonly)
       j = draw(pool, total - pool[i].weight, i)
       if j == 0 then return pool[i].index end
     end
-    score_of = score_of or in_flight
-    local a, b = pool[i], pool[j]
-    local score_a, score_b = score_of(a, arg), score_of(b, arg)
-    if score_b and not (score_a and score_a <= score_b) then return b.index end
-    return a.index
+    return better(pool, i, j, score_of or in_flight, arg)
   end
 
   ---At random in proportion to the weight.
   function pick.weighted(pool)
+    if native and pool.key then
+      local drawn = native.draw()
+      return drawn > 0 and drawn or nil
+    end
     local n = #pool
     if n == 0 then return nil end
     local total, is_even = weights_of(pool)
     return pool[is_even and floor(random() * n) + 1 or draw(pool, total, 0)].index
   end
 
-  ---Smooth weighted round robin (nginx): in proportion to the weight, interleaved. `current` is a table that the
-  ---strategy keeps for it between calls.
+  local own_current = {}
+
+  ---Smooth weighted round robin (nginx): in proportion to the weight, interleaved. Each turn adds to the running value
+  ---of each its weight, takes the highest, and subtracts the sum of the weights from that one. `current` is a table
+  ---that a strategy keeps for it when it has more than one such round; default: one common to all calls.
   function pick.smooth(pool, current)
+    if not current then
+      if native and pool.key then
+        local best = native.smooth()
+        return best > 0 and best or nil
+      end
+      current = own_current
+    end
     local best, best_slot, highest, total = nil, 0, -huge, 0
     for i = 1, #pool do
       local p = pool[i]
@@ -363,6 +460,11 @@ local function new(host, readonly)
   ---less than `factor` (default 1.25) times their fair share in flight (Mirrokni, Thorup and Zadimoghaddam 2018).
   ---Who joins or leaves moves only the keys that it gains or had.
   function pick.rendezvous(pool, key, factor)
+    if type(key) ~= "number" then key = hash(key, 0) end
+    if native and pool.key then
+      local best = native.rendezvous(key, factor or 1.25)
+      return best > 0 and best or nil
+    end
     local n = #pool
     if n == 0 then return nil end
     local total, is_even = weights_of(pool)
@@ -371,14 +473,12 @@ local function new(host, readonly)
     local plus = 0
     if total <= 0 then plus, total = 1, n end -- all of weight 0: they count alike
     local bound = (factor or 1.25) * (running + 1) / total
-    local from = type(key) == "number" and key or hash(key, 0)
-    if from - from ~= 0 then from = 0 end
-    from = tobit(from % 2 ^ 32)
+    local from = abs(key) <= 2 ^ 53 and tobit(floor(key) % 2 ^ 32) or 0
     local best, highest = 0, -huge
     for i = 1, n do
       local p = pool[i]
       local weight = p.weight + plus
-      if weight > 0 and p.in_flight < ceil(bound * weight) then
+      if weight > 0 and p.in_flight < bound * weight then
         local seed = seeds[p.id]
         if not seed then
           seed = tobit(hash(p.id, 0) % 2 ^ 32)

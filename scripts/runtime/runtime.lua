@@ -111,7 +111,17 @@ end
 
 local PROVIDER_DIRECT = { index = true, slot = true, in_flight = true, weight = true, priority = true }
 
+-- Averages are read where the engine keeps them; the rest of what is known is copied when a script first asks for any.
+local AVERAGES = {
+  latency_ms = tonumber(C.LB_LATENCY_MS), ttft_ms = tonumber(C.LB_TTFT_MS), tpot_ms = tonumber(C.LB_TPOT_MS),
+  peak_ttft_ms = tonumber(C.LB_PEAK_TTFT_MS), error_rate = tonumber(C.LB_ERROR_RATE),
+  throttle_rate = tonumber(C.LB_THROTTLE_RATE),
+}
+local averages = call.averages
+
 local function provider_field(p, key)
+  local average = AVERAGES[key]
+  if average then return averages[p.slot - 1][average] end
   local column = texts[key]
   if column then return column[p.slot] end
   local compute = COMPUTED[key]
@@ -294,6 +304,16 @@ local lb = host.lb.new(api or {
   now_ms = function() return C.lb_abi_now_ms() end,
   random = function() return C.lb_abi_random() end,
   least = function() return C.lb_abi_least(call) end,
+  tiered = function(full, has_scores) return C.lb_abi_tiered(call, full, has_scores) end,
+  draw = function() return C.lb_abi_draw(call) end,
+  draw_two = function() return C.lb_abi_draw_two(call) end,
+  p2c = function() return C.lb_abi_p2c(call) end,
+  better = function(both, first, second) return C.lb_abi_better(both, first, second) end,
+  smooth = function() return C.lb_abi_smooth(call) end,
+  rendezvous = function(key, factor) return C.lb_abi_rendezvous(call, key, factor) end,
+  cheapest = function(tokens_in, tokens_out, full) return C.lb_abi_cheapest(call, tokens_in, tokens_out, full) end,
+  scores = call.scores,
+  lowest = function(n) return C.lb_abi_lowest(call, n) end,
   hash = function(text, seed) return C.lb_abi_hash(text, #text, seed) end,
   turn = function(key) return C.lb_abi_turn(key) end,
   log = function(level, text) C.lb_abi_log(level, text, #text) end,
@@ -460,9 +480,17 @@ end
 -- ---- what C calls --------------------------------------------------------------------------------------------
 
 -- Made by functions, so that what they use are constants for the compiler.
+-- A number is left in the call, where C finds it sooner than on Lua's stack.
 local function make_select(select, state)
   local asked, offered = req, pool
-  return function() return select(state, asked, offered) end
+  return function()
+    local first, second = select(state, asked, offered)
+    if type(first) == "number" then
+      call.chosen, call.has_chosen = first, 1
+      return
+    end
+    return first, second
+  end
 end
 
 local function make_score(score, state, line)

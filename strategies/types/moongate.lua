@@ -259,9 +259,9 @@ function lb.score.cost(p, req) end
 ---@class lb.pick
 lb.pick = {}
 
----The lowest score, ties at random; nil and NaN exclude.
+---The lowest score, ties at random; nil, NaN and an infinite one exclude.
 ---@param pool lb.Candidates
----@param score? lb.Score default lb.score.in_flight
+---@param score? lb.Score default lb.score.in_flight, with ties in proportion to the weight
 ---@param arg? any
 ---@return integer?
 function lb.pick.least(pool, score, arg) end
@@ -278,9 +278,26 @@ function lb.pick.p2c(pool, score, arg) end
 ---@return integer?
 function lb.pick.weighted(pool) end
 
----Smooth weighted round robin; `current` is a table that the strategy keeps for it.
+---The lowest tier that has room, there the fewest in flight for the weight. Who has `full` requests per unit of weight
+---in flight is taken only when all have; weight 0 comes after those.
 ---@param pool lb.Candidates
----@param current table<integer, number>
+---@param full number
+---@param tier? lb.Score default the priority; nil and NaN are behind all tiers
+---@param arg? any
+---@return integer?
+function lb.pick.tiered(pool, full, tier, arg) end
+
+---lb.pick.tiered by what the request costs; who has no price is the last.
+---@param pool lb.Candidates
+---@param req lb.Request
+---@param full number
+---@param tokens? number length of an answer without a limit, default 500
+---@return integer?
+function lb.pick.cheapest(pool, req, full, tokens) end
+
+---Smooth weighted round robin. `current` is a table that the strategy keeps for a round of its own.
+---@param pool lb.Candidates
+---@param current? table<integer, number> default: one round, common to all calls
 ---@return integer?
 function lb.pick.smooth(pool, current) end
 

@@ -7,6 +7,7 @@
  */
 #include "base/base.h"
 #include "base/embedded.h"
+#include "base/rand.h"
 #include "script/decide.h"
 
 #include <lauxlib.h>
@@ -98,8 +99,8 @@ static struct plan *make_plan(const char *strategy, unsigned n) {
   return plan;
 }
 
-/* The median of some rounds. As in service, what is chosen is begun, and requests end in the order they came.
- */
+/* The median of some rounds. As in service, each body is another, what is chosen is begun, and requests end in the order
+   they came. */
 static double measure(const char *strategy, unsigned n) {
   struct plan *plan = make_plan(strategy, n);
   char err[SCRIPT_ERROR_MAX];
@@ -108,7 +109,11 @@ static double measure(const char *strategy, unsigned n) {
     (void)fprintf(stderr, "%s\n", err);
     exit(1);
   }
-  struct lb_request req = {.id = {"r", 1, 0}, .kind = {"chat", 4, 0}, .attempt = 1, .max_tokens = NAN};
+  struct lb_request req = {.id = {"r", 1, 0},
+                           .kind = {"chat", 4, 0},
+                           .client = {"127.0.0.1", 9, 0},
+                           .attempt = 1,
+                           .max_tokens = NAN};
   uint16_t candidates[PLAN_PROVIDERS_MAX];
   for (unsigned i = 0; i < n; i++)
     candidates[i] = (uint16_t)i;
@@ -122,6 +127,7 @@ static double measure(const char *strategy, unsigned n) {
   for (unsigned round = 0; round < ROUNDS; round++) {
     uint64_t start = cpu_ns();
     for (unsigned i = 0; i < calls; i++) {
+      req.prefix_hash = (double)(rng_u64(&rng) >> 11);
       decide_select(g, &d, &req, candidates, n, &rng);
       struct provider *old = running[i % RUNNING], *p = plan->entries[d.slots[0]].provider;
       if (old) old->in_flight--;

@@ -196,12 +196,12 @@ static void each_kind_is_counted(void) {
                   "if a.n == 4 then local t = {} while true do t[#t + 1] = ('x'):rep(1e6) .. #t end end\n"
                   "return 1",
                   false));
-  for (unsigned i = 0; i < 40; i++)
+  for (unsigned i = 0; i < 3 * STRATEGY_TIMED_EACH; i++)
     call("select");
   struct strategy_totals totals;
   generation_stats(plan, &totals);
   const struct callback_stats *s = &totals.callbacks[CALLBACK_SELECT];
-  CHECK_INT(s->calls, 40);
+  CHECK_INT(s->calls, 3 * STRATEGY_TIMED_EACH);
   CHECK_INT(s->faults[FAULT_THROW], 1);
   CHECK_INT(s->faults[FAULT_TIMEOUT] + s->faults[FAULT_MEMORY], 2);
   CHECK(s->faults[FAULT_TIMEOUT] >= 1);
@@ -214,7 +214,7 @@ static void each_kind_is_counted(void) {
   g = NULL;
   generation_stats(plan, &totals);
   CHECK_INT(totals.generations, 0);
-  CHECK_INT(totals.callbacks[CALLBACK_SELECT].calls, 40);
+  CHECK_INT(totals.callbacks[CALLBACK_SELECT].calls, 3 * STRATEGY_TIMED_EACH);
   CHECK_INT(totals.errors, 4);
 }
 
