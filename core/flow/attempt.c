@@ -17,10 +17,6 @@ static const struct upstream_events EVENTS;
 static void send_request(struct attempt *a, struct span path, struct span fields, const struct span *body,
                          unsigned n_body);
 
-static double ms_since(uint64_t from_us) {
-  return (double)(clock_mono_us() - from_us) / 1000;
-}
-
 /* ---- settlement ---- */
 
 static void log_health(const struct attempt *a, enum health_event event) {
@@ -45,7 +41,8 @@ static void settle(struct attempt *a, enum outcome_class class) {
   a->outcome.class = class;
   a->outcome.status = a->status;
   a->outcome.committed = a->phase == ATTEMPT_RELAYING;
-  a->outcome.total_ms = ms_since(a->began_us);
+  a->ended_us = clock_mono_us();
+  a->outcome.total_ms = (double)(a->ended_us - a->began_us) / 1000;
   a->outcome.tokens_in = a->answer.tokens_in;
   a->outcome.tokens_out = a->answer.tokens_out;
   a->phase = ATTEMPT_NONE;
@@ -55,7 +52,7 @@ static void settle(struct attempt *a, enum outcome_class class) {
   if (call) upstream_cancel(call);
   if (a->onchain) onchain_stop(a->onchain);
   enum health_event event =
-      provider_settle(a->entry->provider, &a->outcome, &a->settings->health, clock_mono_ms());
+      provider_settle(a->entry->provider, &a->outcome, &a->settings->health, a->ended_us / 1000);
   log_health(a, event);
   if (class == OUTCOME_OK && a->answer.form == ANSWER_SSE)
     provider_note_stream(a->entry->provider, &a->outcome);

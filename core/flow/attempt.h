@@ -58,7 +58,7 @@ struct attempt {
   bool is_paused;
   bool is_model_ours;
   bool is_ours; /* it failed for a want of ours (descriptors), which says nothing about the provider */
-  uint64_t began_us, first_byte_us;
+  uint64_t began_us, first_byte_us, ended_us;
   struct wheel_timer clock; /* to the first byte, then between bytes */
   struct outcome outcome;
   const char *detail; /* why it failed, for log and error texts; never NULL */

@@ -203,23 +203,27 @@ void exchange_free(struct exchange *x) {
 }
 
 /* It ends with this status (that of a broken stream is what was sent): counted before the client can see it. */
-static void note_end(const struct exchange *x, int status, const char *how) {
+static void note_end_at(const struct exchange *x, int status, const char *how, uint64_t now_us) {
   if (x->is_counted)
     traffic_note(&x->flow->shared->traffic[x->flow->worker], x->route->kind, status, x->facts.is_stream,
-                 clock_mono_us() - x->started_us);
+                 now_us - x->started_us);
   log_debug("%.*s %.*s %s: %s after %u attempts, %.1f ms", SPAN_FMT(x->reply.request_id), SPAN_FMT(x->path),
             x->attempt.entry ? x->attempt.entry->provider->id : "-", how, x->n_attempts,
-            (double)(clock_mono_us() - x->started_us) / 1000);
+            (double)(now_us - x->started_us) / 1000);
 }
 
-static void fill_request(struct exchange *x, struct lb_request *r);
+static void note_end(const struct exchange *x, int status, const char *how) {
+  note_end_at(x, status, how, clock_mono_us());
+}
+
+static void fill_request(struct exchange *x, struct lb_request *r, uint64_t now_us);
 
 static void file_session(struct exchange *x);
 
 static void observe(struct exchange *x) {
   if (!generation_implements(x->generation, CALLBACK_OBSERVE)) return;
   struct lb_request r;
-  fill_request(x, &r);
+  fill_request(x, &r, x->attempt.ended_us);
   r.attempt = x->n_attempts;
   decide_observe(x->generation, &r, x->attempt.slot, &x->attempt.outcome);
 }
@@ -314,8 +318,8 @@ static double hash53(struct span s) {
   return (double)(hash_bytes(s, 0) >> 11);
 }
 
-static void fill_request(struct exchange *x, struct lb_request *r) {
-  double elapsed = (double)(clock_mono_us() - x->started_us) / 1000;
+static void fill_request(struct exchange *x, struct lb_request *r, uint64_t now_us) {
+  double elapsed = (double)(now_us - x->started_us) / 1000;
   double left = (double)x->plan->settings.timeouts.total - elapsed;
   *r = (struct lb_request){
       .id = text_of(x->reply.request_id),
@@ -407,7 +411,8 @@ static void relay_failure(struct exchange *x);
 static void select_provider(struct exchange *x) {
   x->state = EXCHANGE_SELECTING;
   uint16_t candidates[PLAN_PROVIDERS_MAX];
-  unsigned n = plan_candidates(x->plan, candidates, &x->serves, &x->tried, clock_mono_ms());
+  uint64_t now_us = clock_mono_us();
+  unsigned n = plan_candidates(x->plan, candidates, &x->serves, &x->tried, now_us / 1000);
   if (n == 0) {
     if (x->n_attempts)
       relay_failure(x);
@@ -421,7 +426,7 @@ static void select_provider(struct exchange *x) {
     return;
   }
   struct lb_request r;
-  fill_request(x, &r);
+  fill_request(x, &r, now_us);
   struct decision d;
   decide_select(x->generation, &d, &r, candidates, n, &x->flow->rng);
   if (d.n == 0) {
@@ -470,7 +475,7 @@ static void on_delay_over(struct wheel_timer *t) {
 static void retry_or_give_up(struct exchange *x) {
   const struct attempt *a = &x->attempt;
   struct lb_request r;
-  fill_request(x, &r);
+  fill_request(x, &r, a->ended_us);
   r.attempt = x->n_attempts;
   uint32_t delay_ms = 0;
   enum decide_verdict v = decide_retry(x->generation, &delay_ms, &r, a->slot, &a->outcome);
@@ -563,8 +568,7 @@ static void relay_failure(struct exchange *x) {
 static void file_session(struct exchange *x) {
   const struct attempt *a = &x->attempt;
   if (!a->answer.id_len && !a->res_key.len) return;
-  struct session s;
-  memset(&s, 0, sizeof s);
+  struct session s; /* large, and texts have an end: what is not set is not read */
   span_to_text(s.provider, sizeof s.provider, span_str(a->entry->provider->id));
   span_to_text(s.model, sizeof s.model, a->entry->model ? span_str(a->entry->model) : x->facts.model);
   span_to_text(s.res_key, sizeof s.res_key, a->res_key);
@@ -572,13 +576,11 @@ static void file_session(struct exchange *x) {
   s.created_wall_ms = clock_wall_ms();
   s.tokens_in = a->answer.tokens_in;
   s.tokens_out = a->answer.tokens_out;
-  if (a->onchain) {
-    onchain_digests(a->onchain, s.request_sha256, s.response_sha256);
-    s.has_digests = true;
-    /* Brokers add include_usage to any stream that lacks it; a chat's stream has it from us. */
-    s.is_rewritable = x->facts.is_stream && !x->route->is_chat;
-  }
-  session_put(x->flow->shared->sessions, &s, clock_mono_ms());
+  s.has_digests = a->onchain != NULL;
+  if (s.has_digests) onchain_digests(a->onchain, s.request_sha256, s.response_sha256);
+  /* Brokers add include_usage to any stream that lacks it; a chat's stream has it from us. */
+  s.is_rewritable = s.has_digests && x->facts.is_stream && !x->route->is_chat;
+  session_put(x->flow->shared->sessions, &s, a->ended_us / 1000);
   if (s.has_digests) audit_offer(x->flow, x->plan, a->slot, &s);
 }
 
@@ -648,7 +650,7 @@ static void on_end(struct attempt *a) {
   }
   if (a->outcome.class == OUTCOME_OK) {
     file_session(x);
-    note_end(x, a->status, "ok");
+    note_end_at(x, a->status, "ok", a->ended_us);
     if (!a->outcome.committed)
       (void)reply_begin(&x->reply, a->status, a->fields, a->held.len, buf_span(&a->held));
     reply_end(&x->reply);
@@ -718,8 +720,9 @@ void exchange_balance(struct exchange *x) {
     return;
   }
   if (!hold_to_pin(x)) return;
-  uint64_t passed_ms = (clock_mono_us() - x->started_us) / 1000, total_ms = x->plan->settings.timeouts.total;
-  loop_timer_start(x->flow->loop, &x->deadline, on_deadline, total_ms > passed_ms ? total_ms - passed_ms : 0);
+  uint64_t now_ms = loop_now_ms(x->flow->loop),
+           due_ms = x->started_us / 1000 + x->plan->settings.timeouts.total;
+  loop_timer_start(x->flow->loop, &x->deadline, on_deadline, due_ms > now_ms ? due_ms - now_ms : 0);
   overload_enter(x);
 }
 
