@@ -219,7 +219,7 @@ static void greet(const struct control *c) {
   for (unsigned i = 0; i < plan->n_entries; i++) {
     const struct plan_entry *e = &plan->entries[i];
     char reason[PROVIDER_REASON_MAX];
-    provider_copy_reason(e->provider, reason);
+    provider_copy_reason(e->provider, reason, now);
     bool ok = provider_is_healthy(e->provider, now);
     log_info("provider %s: %s, %s%s%s", e->provider->id, e->has_endpoint ? e->endpoint.text : "no endpoint",
              ok ? "healthy" : "not healthy", ok || !reason[0] ? "" : ": ", ok ? "" : reason);
@@ -562,6 +562,7 @@ int control_check_strategy(const char *file) {
                                     .session_timeout_ms = -1,
                                     .workers = -1,
                                     .strategy = file,
+                                    .strategy_from = "strategy",
                                     .providers = providers,
                                     .n_providers = ARRAY_LEN(providers)}};
   struct plan *plan = reload_load_plan(&report, &o, SPAN_NONE, registry);

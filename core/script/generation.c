@@ -117,6 +117,13 @@ static bool is_too_much(struct generation *g, enum callback which) {
   return g->in_row[which] >= BENCH_IN_ROW || g->window_faults >= BENCH_SHARE * BENCH_WINDOW;
 }
 
+/* What LuaJIT says of views is not what an author calls it. */
+static const char *in_words(const char *what) {
+  if (strcmp(what, "attempt to write to constant location") == 0)
+    return "the pool, providers, requests and outcomes are read-only; what is yours belongs into the state";
+  return what;
+}
+
 void generation_note_fault(struct generation *g, enum callback which, enum script_fault fault,
                            const char *text) {
   uint64_t *count = &g->stats.callbacks[which].faults[fault];
@@ -124,7 +131,7 @@ void generation_note_fault(struct generation *g, enum callback which, enum scrip
   char full[SCRIPT_ERROR_MAX];
   const char *what = generation_after_place(text);
   if (what)
-    (void)snprintf(full, sizeof full, "%.*s%s: %s", (int)(what - text), text, g->what[which], what);
+    (void)snprintf(full, sizeof full, "%.*s%s: %s", (int)(what - text), text, g->what[which], in_words(what));
   else
     (void)snprintf(full, sizeof full, "%s:%d: %s: %s", g->file, g->line[which], g->what[which], text);
   remember_error(g, full);

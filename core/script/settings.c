@@ -55,6 +55,7 @@ static int push_overrides(lua_State *L) {
   set_text(L, "host", o->host);
   set_number(L, "port", o->port);
   set_text(L, "strategy", o->strategy);
+  set_text(L, "strategyFrom", o->strategy_from);
   set_number(L, "maxRetries", o->max_retries);
   set_number(L, "healthCheckInterval", o->health_interval_ms);
   set_number(L, "sessionTimeout", o->session_timeout_ms);

@@ -16,6 +16,7 @@ struct settings_overrides {
   const char *host;
   int port; /* -1: not given; 0 picks a free one */
   const char *strategy;
+  const char *strategy_from;    /* what messages call it; NULL: the flag */
   const char *const *providers; /* "0x…" or a URL each; when given they replace the file's list */
   unsigned n_providers;
   long max_retries, health_interval_ms, session_timeout_ms, workers; /* -1: not given */

@@ -2,9 +2,9 @@
  * What scripts/runtime/config.lua asks of C.   Invariant: whatever looks like a secret is known to base/redact before Lua
  * has it in hand.
  */
+#include "script/preset.h"
 #include "script/settings_private.h"
 
-#include "base/embedded.h"
 #include "base/redact.h"
 #include "base/secrecy.h"
 
@@ -111,20 +111,22 @@ static int host_endpoint(lua_State *L) {
   return 2;
 }
 
-#define PRESET_FOLDER SPAN("strategies/")
-#define PRESET_TAIL   SPAN(".lua")
-
 static int host_presets(lua_State *L) {
-  size_t n;
-  const struct embedded_file *files = embedded_list(&n);
   lua_newtable(L);
-  int at = 0;
-  for (size_t i = 0; i < n; i++) {
-    struct span name = span_str(files[i].name);
-    if (!span_starts(name, PRESET_FOLDER) || !span_ends(name, PRESET_TAIL)) continue;
-    lua_pushlstring(L, name.ptr + PRESET_FOLDER.len, name.len - PRESET_FOLDER.len - PRESET_TAIL.len);
-    lua_rawseti(L, -2, ++at);
+  struct span name;
+  for (int i = 0; (name = preset_name((size_t)i)).ptr; i++) {
+    lua_pushlstring(L, name.ptr, name.len);
+    lua_rawseti(L, -2, i + 1);
   }
+  return 1;
+}
+
+static int host_preset(lua_State *L) {
+  struct span name = preset_find(luaL_checkstring(L, 1));
+  if (name.ptr)
+    lua_pushlstring(L, name.ptr, name.len);
+  else
+    lua_pushnil(L);
   return 1;
 }
 
@@ -141,11 +143,17 @@ static void set_limit(lua_State *L, const char *name, double value) {
 }
 
 const struct luaL_Reg SETTINGS_HOST[] = {
-    {"read", host_read},         {"mode", host_mode},
-    {"env", host_env},           {"endpoint", host_endpoint},
-    {"presets", host_presets},   {"secret", host_secret},
-    {"key", host_key},           {"amount", host_amount},
-    {"checksum", host_checksum}, {NULL, NULL},
+    {"read", host_read},
+    {"mode", host_mode},
+    {"env", host_env},
+    {"endpoint", host_endpoint},
+    {"presets", host_presets},
+    {"preset", host_preset},
+    {"secret", host_secret},
+    {"key", host_key},
+    {"amount", host_amount},
+    {"checksum", host_checksum},
+    {NULL, NULL},
 };
 
 void settings_push_limits(lua_State *L) {

@@ -271,7 +271,8 @@ static int outcome_field(lua_State *L) {
 }
 
 static int request_header(lua_State *L) {
-  if (lua_type(L, 2) != LUA_TSTRING) return luaL_error(L, "req:header: a name is expected");
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return luaL_error(L, "req:header: a name is expected, as in req:header(\"x-team\")");
   size_t len;
   uint32_t value_len = 0;
   const char *name = lua_tolstring(L, 2, &len);

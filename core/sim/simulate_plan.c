@@ -2,8 +2,8 @@
 #include "sim/simulate_private.h"
 
 #include "base/clock.h"
-#include "base/embedded.h"
 #include "base/spelling.h"
+#include "script/preset.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -34,29 +34,25 @@ static bool read_strategy(struct plan *plan, const char *path, char err[SCRIPT_E
 
 /* The preset that may have been meant, with the words around it. */
 static void put_suggestion(char *out, size_t size, const char *name) {
-  static const struct span folder = {"strategies/", 11}, tail = {".lua", 4};
-  size_t n;
-  const struct embedded_file *files = embedded_list(&n);
   unsigned least = UINT32_MAX;
-  for (size_t i = 0; i < n; i++) {
-    struct span file = span_str(files[i].name);
-    if (!span_starts(file, folder) || !span_ends(file, tail)) continue;
-    char preset[64];
-    (void)snprintf(preset, sizeof preset, "%.*s", (int)(file.len - folder.len - tail.len),
-                   file.ptr + folder.len);
-    unsigned distance = spelling_distance(name, preset);
+  struct span preset;
+  for (size_t i = 0; (preset = preset_name(i)).ptr; i++) {
+    char text[PRESET_NAME_MAX];
+    span_to_text(text, sizeof text, preset);
+    unsigned distance = spelling_distance(name, text);
     if (distance >= least || !spelling_is_near(name, distance)) continue;
     least = distance;
-    (void)snprintf(out, size, "; did you mean \"%s\"?", preset);
+    (void)snprintf(out, size, "; did you mean \"%s\"?", text);
   }
 }
 
 static bool find_strategy(struct plan *plan, const char *strategy, char err[SCRIPT_ERROR_MAX]) {
-  plan->strategy_name = x_strdup(strategy);
-  char name[128], suggestion[128] = "";
-  (void)snprintf(name, sizeof name, "strategies/%s.lua", strategy);
+  char name[PRESET_NAME_MAX], suggestion[128] = "";
+  struct span preset = preset_find(strategy);
+  if (preset.ptr) span_to_text(name, sizeof name, preset);
+  plan->strategy_name = x_strdup(preset.ptr ? name : strategy);
   if (is_path(strategy)) return read_strategy(plan, strategy, err);
-  if (embedded_get(name).ptr) return true;
+  if (preset.ptr) return true;
   put_suggestion(suggestion, sizeof suggestion, strategy);
   (void)snprintf(err, SCRIPT_ERROR_MAX,
                  "\"%.100s\" is no preset%s (a file of your own is written as a path, \"./%.100s.lua\")",

@@ -6,6 +6,7 @@
 --   env(name)              value or nil
 --   endpoint(url)          host, port; or nil, text
 --   presets()              list of preset strategies
+--   preset(name)           the preset that a name means, or nil
 --   read(path, max_bytes)  text; or nil, text
 --   mode(path)             permission bits of a regular file; or nil, text
 --   secret(text)           remembers it for the redactor
@@ -35,13 +36,10 @@ local list, members, money = checks.list, checks.members, checks.money
 local function strategy(value, place)
   local name = text { what = "the name of a preset or the path of a .lua file" }(value, place)
   if not name then return nil end
-  local presets = host.presets()
   local is_path = name:find("/", 1, true) or name:find("%.lua$")
-  if not is_path then
-    for _, preset in ipairs(presets) do
-      if preset == name then return { name = name } end
-    end
-  end
+  local preset = not is_path and host.preset(name)
+  if preset then return { name = preset } end
+  local presets = host.presets()
   local path = place:resolve(name)
   local source, wrong = host.read(path, 1024 * 1024)
   if not source and not is_path then
@@ -494,7 +492,7 @@ local function effective(spec, written, flags)
   elseif report.tree() then
     checks.absent(place_in_file { name }, spec.may_be_unset)
   end
-  if flags[name] ~= nil then return check(flags[name], place_of(spec.flag)), true end
+  if flags[name] ~= nil then return check(flags[name], place_of(flags[name .. "From"] or spec.flag)), true end
   if written[name] ~= nil then return value end
   for _, variable in ipairs(spec.env or {}) do
     local from_env = host.env(variable)
@@ -524,8 +522,8 @@ local function all_providers(written, flags)
   if report.tree() then
     place:say('no providers: write providers = { "http://127.0.0.1:8000/v1" }, or name them with --provider')
   else
-    report.add_problem("no providers: name one with --provider URL or --provider 0x…, or give a configuration file " ..
-                         "(moongate demo runs without any)")
+    report.add_problem("no providers: name one with --provider URL or --provider 0x…, or give a configuration " ..
+                         "file (moongate demo runs without any)")
   end
   return {}
 end

@@ -185,7 +185,7 @@ local text_len = ffi.new("uint32_t[1]")
 
 local REQUEST_METHODS = {
   header = function(_, name)
-    if type(name) ~= "string" then error("req:header: a name is expected", 2) end
+    if type(name) ~= "string" then error("req:header: a name is expected, as in req:header(\"x-team\")", 2) end
     local value = C.lb_abi_request_header(call.request, name, #name, text_len)
     if value == nil then return nil end
     return to_string(value, text_len[0])
@@ -373,7 +373,9 @@ end
 local function check_options(schema, given)
   local out = {}
   for name, rule in pairs(schema) do
-    if type(rule) ~= "table" then fail({ "options", name }, "the option %s needs a table", tostring(name)) end
+    if type(rule) ~= "table" then
+      fail({ "options", name }, "the option %s needs a table, such as { default = 5 }", tostring(name))
+    end
     for key in pairs(rule) do
       if not OPTION_FIELDS[key] then
         fail({ "options", name, key }, "the option %s has no %s%s", tostring(name), tostring(key),
