@@ -132,7 +132,7 @@ void member_judge(struct member *m) {
   char why[PROVIDER_REASON_MAX], before[PROVIDER_REASON_MAX];
   enum standing was = m->standing;
   m->standing = standing_judge(why, &f);
-  provider_copy_reason(m->provider, before);
+  provider_copy_reason(m->provider, before, clock_mono_ms());
   bool is_ready = m->standing == STANDING_READY;
   bool was_ready = __atomic_load_n(&m->provider->is_initialised, __ATOMIC_RELAXED);
   show_account(m);

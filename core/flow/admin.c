@@ -60,7 +60,7 @@ static void put_counters(struct json_writer *w, struct provider *p, uint64_t now
 static void put_provider(struct json_writer *w, const struct plan_entry *e, uint64_t now, bool all) {
   struct provider *p = e->provider;
   char reason[PROVIDER_REASON_MAX];
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, now);
   json_open(w, '{');
   json_key(w, "address");
   json_cstring(w, p->id);
@@ -102,6 +102,19 @@ static unsigned count_healthy(const struct plan *plan, uint64_t now) {
   for (unsigned i = 0; i < plan->n_entries; i++)
     n += provider_is_healthy(plan->entries[i].provider, now);
   return n;
+}
+
+/* Of the whole: what the operator has switched off is no sickness, but nobody is served when all are. */
+static const char *judge(const struct plan *plan, bool is_benched, uint64_t now) {
+  unsigned n_on = 0, n_healthy = 0;
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct provider *p = plan->entries[i].provider;
+    if (shared_get_u32(&p->admin) != PROVIDER_ENABLED) continue;
+    n_on++;
+    n_healthy += provider_is_healthy(p, now);
+  }
+  if (n_healthy == 0) return "unhealthy";
+  return n_healthy < n_on || is_benched ? "degraded" : "healthy";
 }
 
 static void put_balancer(struct json_writer *w, struct exchange *x, bool all) {
@@ -161,15 +174,12 @@ static void put_load(struct json_writer *w, struct shared *s) {
 
 void admin_health(struct exchange *x) {
   struct shared *s = x->flow->shared;
-  unsigned healthy = count_healthy(x->plan, clock_mono_ms());
   struct strategy_status strategy;
   shared_copy_status(s, &strategy);
   struct strategy_totals totals;
   generation_stats(x->plan, &totals);
   bool is_benched = strategy.benched[0] || totals.n_benched || totals.n_dead;
-  const char *status = healthy == 0                                 ? "unhealthy"
-                       : healthy < x->plan->n_entries || is_benched ? "degraded"
-                                                                    : "healthy";
+  const char *status = judge(x->plan, is_benched, clock_mono_ms());
   struct json_writer w;
   begin(x, &w);
   json_open(&w, '{');
@@ -198,7 +208,7 @@ void admin_health(struct exchange *x) {
   json_key(&w, "uptimeMs");
   json_int(&w, (int64_t)(clock_wall_ms() - s->started_wall_ms));
   json_close(&w, '}');
-  answer(x, healthy == 0 ? 503 : 200);
+  answer(x, strcmp(status, "unhealthy") == 0 ? 503 : 200);
 }
 
 void admin_providers(struct exchange *x) {

@@ -386,9 +386,15 @@ uint64_t provider_free_in_ms(const struct provider *p, uint64_t now_ms) {
   return until > now_ms ? until - now_ms : 0;
 }
 
-void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX]) {
+/* An ejection or a pause that has run out is no reason any more. */
+static bool is_in_force(const struct provider *p, uint64_t now_ms) {
+  return p->probe_fails > 0 || LOAD(&p->state) != PROVIDER_UP || !LOAD(&p->is_initialised) ||
+         provider_free_in_ms(p, now_ms) > 0;
+}
+
+void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX], uint64_t now_ms) {
   lock(p);
-  if (p->reason[0])
+  if (p->reason[0] && is_in_force(p, now_ms))
     memcpy(out, p->reason, PROVIDER_REASON_MAX);
   else
     (void)snprintf(out, PROVIDER_REASON_MAX, "%s", p->unverified);

@@ -190,8 +190,8 @@ enum provider_bar provider_barred_in_panic(const struct provider *p, uint64_t no
 bool provider_is_healthy(const struct provider *p, uint64_t now_ms);
 /* Milliseconds until both pause and ejection have ended; 0 when there is none. */
 uint64_t provider_free_in_ms(const struct provider *p, uint64_t now_ms);
-/* Why it was last taken out; empty when nothing was, or when what it names has ended by a probe. */
-void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX]);
+/* Why it is out or in doubt; empty when it is neither, or when what the reason names is over. */
+void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX], uint64_t now_ms);
 /* Appends the names of provider_set_models(); `out` must have room for PROVIDER_MODELS_MAX bytes. */
 void provider_put_models(struct provider *p, struct buf *out);
 const char *provider_state_name(enum provider_state s);

@@ -112,6 +112,22 @@ test('a reload says its generation; a broken file keeps the old one and says why
   assert.ok(providers[0].calls.length >= 2);
 });
 
+test('/health does not count who is switched off, until all are', async (t) => {
+  const { moon } = await setup(t, { providers: 2 });
+  const status = async () => {
+    const r = await ask(moon, { path: '/health' });
+    return `${r.status} ${r.json().status}`;
+  };
+  assert.equal(await status(), '200 healthy');
+  await switchProvider(moon, 'a', 'drain');
+  assert.equal(await status(), '200 healthy');
+  await switchProvider(moon, 'b', 'disable');
+  assert.equal(await status(), '503 unhealthy');
+  assertError(await chat(moon), 503, { code: 'no_available_provider' });
+  await switchProvider(moon, 'a', 'enable');
+  assert.equal(await status(), '200 healthy');
+});
+
 test('/admin/strategy names the strategy that decides', async (t) => {
   const { moon } = await setup(t, { strategy: 'least-connections' });
   const r = await ask(moon, { path: '/admin/strategy' });

@@ -144,8 +144,10 @@ static void three_failures_in_a_row_eject(void) {
   CHECK_INT(provider_barred(p, 6000), PROVIDER_IS_FREE);
   CHECK_INT(provider_free_in_ms(p, 6000), 0);
   char reason[PROVIDER_REASON_MAX];
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 5999);
   CHECK(strstr(reason, "3 failed attempts") && strstr(reason, "server"));
+  provider_copy_reason(p, reason, 6000);
+  CHECK_STR(reason, strlen(reason), "");
   provider_unref(&p);
 }
 
@@ -260,11 +262,11 @@ static void the_first_probe_decides_at_once(void) {
   CHECK_INT(p->last_probe_wall_ms, 1000);
   CHECK_INT(p->state_since_ms, 5);
   char reason[PROVIDER_REASON_MAX];
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK_STR(reason, strlen(reason), "connect: refused");
   CHECK_INT(provider_probed(p, true, NULL, rules, 6, 1001), HEALTH_CAME_UP);
   CHECK_INT(provider_barred(p, 6), PROVIDER_IS_FREE);
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK_STR(reason, strlen(reason), "");
   CHECK_INT(p->counters.probes_ok, 1);
   CHECK_INT(p->counters.probes_failed, 1);
@@ -280,7 +282,7 @@ static void later_probes_need_two_failures_and_one_pass(void) {
   CHECK_INT(provider_probed(p, false, "x", rules, 0, 1), HEALTH_WENT_DOWN);
   CHECK_INT(provider_probed(p, false, "y", rules, 0, 1), HEALTH_SAME);
   char reason[PROVIDER_REASON_MAX];
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK_STR(reason, strlen(reason), "y");
   CHECK_INT(provider_probed(p, true, NULL, rules, 0, 1), HEALTH_CAME_UP);
   CHECK_INT(provider_probed(p, true, NULL, rules, 0, 1), HEALTH_SAME);
@@ -369,13 +371,13 @@ static void an_uninitialised_provider_keeps_its_reason(void) {
   provider_set_init(p, "no such service");
   CHECK(!provider_is_healthy(p, 0));
   (void)provider_probed(p, false, "refused", rules, 0, 1);
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK_STR(reason, strlen(reason), "no such service");
   provider_set_init(p, "still none");
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK_STR(reason, strlen(reason), "still none");
   provider_set_init(p, NULL);
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK_STR(reason, strlen(reason), "");
   provider_unref(&p);
 }
@@ -386,7 +388,7 @@ static void a_long_reason_is_cut(void) {
   memset(text, 'x', sizeof text);
   text[sizeof text - 1] = '\0';
   provider_set_init(p, text);
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK_INT(strlen(reason), PROVIDER_REASON_MAX - 1);
   provider_unref(&p);
 }
@@ -465,7 +467,7 @@ static void *work(void *arg) {
     if (i % 101 == 0) provider_switch(p, (enum provider_admin)(i % 3));
     if (i % 103 == 0) {
       char reason[PROVIDER_REASON_MAX];
-      provider_copy_reason(p, reason);
+      provider_copy_reason(p, reason, 10);
     }
   }
   provider_unref(&p);
@@ -500,12 +502,12 @@ static void an_answer_that_does_not_verify_degrades_until_one_passes(void) {
   CHECK_INT(provider_barred(p, 2), PROVIDER_IS_FREE);
   /* A passing probe says nothing about signatures. */
   (void)provider_probed(p, true, NULL, &HEALTH_RULES_DEFAULT, 3, 3);
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK(strstr(reason, "signed by another key"));
   CHECK_INT(p->state, PROVIDER_DEGRADED);
   provider_verified(p, true, NULL, 4);
   CHECK_INT(p->state, PROVIDER_UP);
-  provider_copy_reason(p, reason);
+  provider_copy_reason(p, reason, 10);
   CHECK_INT(reason[0], 0);
   CHECK_INT(p->counters.verify_ok, 2);
   CHECK_INT(p->counters.verify_fail, 1);
