@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 void require_failed(const char *file, int line, const char *expr) {
   (void)fprintf(stderr, "moongate: internal error at %s:%d: %s does not hold\n", file, line, expr);
@@ -12,6 +13,10 @@ void require_failed(const char *file, int line, const char *expr) {
 NORETURN static void out_of_memory(size_t size) {
   (void)fprintf(stderr, "moongate: out of memory (%zu bytes)\n", size);
   abort();
+}
+
+void name_thread(const char *name) {
+  (void)prctl(PR_SET_NAME, name);
 }
 
 void *x_malloc(size_t size) {

@@ -70,6 +70,7 @@ static void on_message(struct loop_message *m) {
 
 static void *build(void *arg) {
   struct builder *b = arg;
+  name_thread("builder");
   (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BUILD_NICE);
   if (builder_try(&b->report, b->plan, b->exports ? b->exports[0] : NULL)) b->all = make_all(b);
   b->message.on_loop = on_message;

@@ -350,6 +350,7 @@ static bool take_filed(struct session_store *s) {
 
 static void *run(void *arg) {
   struct session_store *s = arg;
+  name_thread("sessions");
   uint64_t next_try_ms = 0, next_expire_ms = 0;
   (void)is_open(s, clock_mono_ms(), &next_try_ms);
   for (bool is_last = false; !is_last;) {

@@ -258,6 +258,7 @@ static long watch_locked(struct guard_slot *s) {
 
 static void *watch_all(void *arg) {
   (void)arg;
+  name_thread("guard");
   long pause_us = PAUSE_BUSY_US;
   lock();
   while (!guard.is_stopping) {
