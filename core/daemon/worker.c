@@ -41,6 +41,10 @@ static void start_tick(struct worker *w) {
     loop_timer_stop(&w->loop, &w->tick_timer);
 }
 
+static void start_warming(struct worker *w) {
+  warm_adopt(&w->flow.warmer, &w->loop, w->flow.upstream, generation_plan(w->flow.generation));
+}
+
 static void close_listeners(struct worker *w) {
   for (unsigned i = 0; i < w->n_listeners; i++)
     listener_close(&w->listeners[i]);
@@ -62,8 +66,12 @@ static int open_listeners(struct worker *w, const int *fds, unsigned n) {
 
 static void *run(void *arg) {
   struct worker *w = arg;
+  char name[16];
+  (void)snprintf(name, sizeof name, "worker %u", w->flow.worker + 1);
+  name_thread(name);
   generation_bind(w->flow.generation);
   start_tick(w);
+  start_warming(w);
   (void)uv_run(&w->loop.uv, UV_RUN_DEFAULT);
   /* Stopped: whatever is left is cut off. */
   conn_server_abort(&w->flow.server);
@@ -72,6 +80,7 @@ static void *run(void *arg) {
   loop_timer_stop(&w->loop, &w->tick_timer);
   loop_timer_stop(&w->loop, &w->flow.queue_timer);
   audit_stop(&w->flow);
+  warm_stop(&w->flow.warmer);
   upstream_free(w->flow.upstream);
   loop_close(&w->loop);
   REQUIRE(list_is_empty(&w->flow.exchanges));
@@ -146,6 +155,7 @@ static void adopt(struct loop_message *m) {
     f->generation = o->generation;
     f->server.limits = limits_of(&generation_plan(f->generation)->settings);
     start_tick(o->worker);
+    start_warming(o->worker);
     if (generation_leave(old)) f->shared->return_generation(f->shared, old);
   }
   free(o);

@@ -10,6 +10,7 @@
 
 #include "base/rand.h"
 #include "flow/traffic.h"
+#include "flow/warm.h"
 #include "model/chain_status.h"
 #include "model/plan.h"
 #include "model/session.h"
@@ -86,6 +87,7 @@ struct flow {
   struct list queue; /* of exchanges that wait for their turn, the first come first */
   struct wheel_timer queue_timer;
   struct audit audit;
+  struct warmer warmer;
   unsigned n_verifying; /* requests for a verification that are under way */
   uint64_t last_exchange_id;
   struct rng rng;

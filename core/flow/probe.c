@@ -149,25 +149,30 @@ static void on_timeout(struct wheel_timer *t) {
   verdict(b, false, reason);
 }
 
+void probe_fill_request(struct upstream_request *out, const struct plan_entry *e, const char *fields,
+                        uint32_t connect_ms) {
+  /* Newer providers on chain refuse /v1/proxy/models; their own list is unbilled and wants no token. */
+  bool is_service = e->service_url && !e->health_path;
+  *out = (struct upstream_request){
+      .base = span_str(is_service ? e->service_url : e->endpoint.text),
+      .path = span_str(is_service       ? "/v1/models"
+                       : e->health_path ? e->health_path
+                                        : "/models"),
+      .fields = {span_str(fields)},
+      .connect_ms = connect_ms,
+  };
+}
+
 static void ask(struct probe *b) {
-  const struct plan_entry *e = b->entry;
   const struct settings *s = &b->prober->plan->settings;
   b->status = 0;
   b->asked_us = clock_mono_us();
   b->body_bytes = 0;
   buf_release(&b->body);
-  /* Newer providers on chain refuse /v1/proxy/models; their own list is unbilled and wants no token. */
-  bool is_service = e->service_url && !e->health_path;
-  struct upstream_request req = {
-      .base = span_str(is_service ? e->service_url : e->endpoint.text),
-      .path = span_str(is_service       ? "/v1/models"
-                       : e->health_path ? e->health_path
-                                        : "/models"),
-      .fields = {span_str(b->fields)},
-      .connect_ms = s->health_timeout_ms,
-      .events = &EVENTS,
-      .user = b,
-  };
+  struct upstream_request req;
+  probe_fill_request(&req, b->entry, b->fields, s->health_timeout_ms);
+  req.events = &EVENTS;
+  req.user = b;
   loop_timer_start(b->prober->loop, &b->timeout, on_timeout, s->health_timeout_ms);
   upstream_start(b->prober->upstream, &req, &b->call);
 }
@@ -198,7 +203,7 @@ void prober_stop(struct prober *p) {
   if (p->plan) plan_unref(&p->plan);
 }
 
-static char *make_fields(const struct plan_entry *e) {
+char *probe_make_fields(const struct plan_entry *e) {
   struct buf b;
   buf_init(&b, 65536);
   buf_put_str(&b, "Accept: application/json\r\nUser-Agent: moongate/" MOONGATE_VERSION "\r\n");
@@ -230,7 +235,7 @@ void prober_adopt(struct prober *p, struct plan *plan) {
     struct probe *b = &p->probes[p->n_probes++];
     b->prober = p;
     b->entry = &plan->entries[i];
-    b->fields = make_fields(b->entry);
+    b->fields = probe_make_fields(b->entry);
     buf_init(&b->body, PROBE_BODY_MAX);
     b->has_ended_once = is_known(before, b->entry);
     p->n_first_left += !b->has_ended_once;

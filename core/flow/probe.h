@@ -39,4 +39,10 @@ void prober_hurry(struct prober *p, const struct provider *provider);
 /* Cancels all questions. */
 void prober_stop(struct prober *p);
 
+/* What a check asks of a provider with an endpoint: the "Name: value" lines, which hold its key (the caller wipes and frees
+ * them), and the call without events, which borrows them and the entry. */
+char *probe_make_fields(const struct plan_entry *e);
+void probe_fill_request(struct upstream_request *out, const struct plan_entry *e, const char *fields,
+                        uint32_t connect_ms);
+
 #endif

@@ -317,6 +317,7 @@ enum health_event provider_probed(struct provider *p, bool ok, const char *reaso
   enum health_event event =
       ok ? probe_passed_locked(p, rules, now_ms) : probe_failed_locked(p, reason, rules, now_ms);
   p->was_probed = true;
+  if (event == HEALTH_CAME_UP) (void)ADD(&p->comebacks, 1);
   unlock(p);
   return event;
 }
@@ -342,6 +343,7 @@ enum health_event provider_judged(struct provider *p, int state, const char *rea
     p->probe_fails = p->probe_passes = 0;
     set_reason_locked(p, "%s", state == PROVIDER_UP || !reason ? "" : reason);
   }
+  if (event == HEALTH_CAME_UP) (void)ADD(&p->comebacks, 1);
   unlock(p);
   return event;
 }

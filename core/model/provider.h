@@ -96,6 +96,7 @@ struct provider {
   /* Health. Readable by atomics without the lock; written under it. */
   uint32_t state;                 /* enum provider_state */
   uint32_t admin;                 /* enum provider_admin */
+  uint32_t comebacks;             /* how often it was up again after it had been down */
   uint64_t state_since_ms;        /* monotonic */
   uint64_t cooldown_until_ms;     /* any pause it asked for or its account needs */
   uint64_t rate_limited_until_ms; /* the part of it that holds even when nobody else is left */

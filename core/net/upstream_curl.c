@@ -1,6 +1,8 @@
 /*
  * The libcurl transport. One multi handle per loop; libcurl says which sockets and which timeout it wants
  * watched, the loop reports back. Easy handles are kept with their settings and used again for the same URL.
+ * Connections and looked-up names belong to the multi handle. TLS sessions stay with their easy handle: shared by
+ * all (CURLSH), one that a burst of connections resumes at once was refused about every second time.
  *
  * libcurl must not be re-entered from its own callbacks, so starts and cancels that arrive there are queued
  * and carried out by run(), the only place that collects finished transfers.

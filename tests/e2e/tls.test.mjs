@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createSecureServer } from 'node:http2';
 import https from 'node:https';
 import path from 'node:path';
 import { test } from 'node:test';
 import { FakeProvider } from './fake-provider.mjs';
-import { ask, assertError, chat, counters, startDaemon, temporaryFolder, toLua } from './harness.mjs';
+import { ask, assertError, chat, counters, eventually, health, sleep, startDaemon, temporaryFolder, toLua } from './harness.mjs';
 
 // A certificate of its own for `name`, valid from and to these days (YYYYMMDD).
 function certificate(folder, file, name, from, to) {
@@ -108,4 +109,91 @@ test('libcurl is loaded when the first https:// provider comes, also in a runnin
   assert.equal(reloaded.status, 200, reloaded.text());
   assert.equal((await chat(moon)).json().id, 'over-tls');
   assert.equal(isLoaded(), true);
+});
+
+// ---- good certificates: what a connection costs, and who pays for it ----
+
+// A provider over TLS that tells of its connections. `answer(req)` gives a response's headers.
+async function startGood(t, { http2 = false, port = 0, own, headers = {} }) {
+  const connections = [];
+  const calls = [];
+  const handler = (req, res) => {
+    calls.push(`${req.method} ${req.url}`);
+    req.resume();
+    req.on('end', () => {
+      res.writeHead(200, { 'Content-Type': 'application/json', ...headers });
+      setTimeout(() => res.end('{"id":"over-tls","object":"chat.completion","data":[],"choices":[]}'), 20);
+    });
+  };
+  const server = http2 ? createSecureServer({ key: own.key, cert: own.cert }, handler) : https.createServer({ key: own.key, cert: own.cert }, handler);
+  server.on('secureConnection', (socket) => connections.push({ socket, isResumed: socket.isSessionReused() }));
+  server.on('tlsClientError', () => {});
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  const stop = () => {
+    for (const { socket } of connections) socket.destroy();
+    return new Promise((resolve) => server.close(resolve));
+  };
+  t.after(stop);
+  return { connections, calls, stop, port: server.address().port, url: `https://localhost:${server.address().port}/v1` };
+}
+
+const ONE = { workers: 1, healthCheckInterval: 60000 };
+
+test('the first chat finds a connection that was made at the start', async (t) => {
+  const own = certificate(temporaryFolder(t), 'own', 'localhost', '20200101', '21000101');
+  const provider = await startGood(t, { own });
+  const moon = await startDaemon(t, { ...ONE, tls: { ca: own.file }, providers: [{ id: 'p', endpoint: provider.url }] });
+  // That of the health check, and the worker's.
+  await eventually(() => provider.calls.filter((c) => c === 'GET /v1/models').length === 2);
+  await sleep(100);
+  assert.equal(provider.connections.length, 2);
+  assert.equal((await chat(moon)).status, 200);
+  assert.equal(provider.connections.length, 2);
+  // A reload leaves it as it is.
+  assert.equal((await ask(moon, { method: 'POST', path: '/admin/reload' })).status, 200);
+  assert.equal((await chat(moon)).status, 200);
+  await sleep(100);
+  assert.equal(provider.connections.length, 2);
+  assert.equal(provider.calls.filter((c) => c === 'GET /v1/models').length, 2);
+});
+
+test('a provider that comes back has a connection before it has a chat', async (t) => {
+  const own = certificate(temporaryFolder(t), 'own', 'localhost', '20200101', '21000101');
+  const first = await startGood(t, { own });
+  const moon = await startDaemon(t, {
+    ...ONE, healthCheckInterval: 100, health: { rise: 1 }, tls: { ca: own.file }, providers: [{ id: 'p', endpoint: first.url }],
+  });
+  await first.stop();
+  await eventually(async () => (await health(moon)).status === 'unhealthy');
+  const second = await startGood(t, { own, port: first.port });
+  await eventually(() => second.connections.length === 2);
+  await sleep(100);
+  assert.ok(second.calls.every((c) => c === 'GET /v1/models'));
+  await eventually(async () => (await health(moon)).status === 'healthy');
+  assert.equal((await chat(moon)).status, 200);
+  assert.equal(second.connections.length, 2);
+});
+
+test('a burst of chats shares one connection over HTTP/2', async (t) => {
+  const own = certificate(temporaryFolder(t), 'own', 'localhost', '20200101', '21000101');
+  const provider = await startGood(t, { own, http2: true });
+  const moon = await startDaemon(t, { ...ONE, tls: { ca: own.file }, providers: [{ id: 'p', endpoint: provider.url }] });
+  await eventually(() => provider.calls.length === 2);
+  await sleep(100);
+  const answers = await Promise.all(Array.from({ length: 50 }, () => chat(moon)));
+  assert.deepEqual([...new Set(answers.map((r) => r.status))], [200]);
+  assert.equal(provider.calls.length, 52);
+  assert.equal(provider.connections.length, 2);
+});
+
+test('a new connection resumes the TLS session of one before', async (t) => {
+  const own = certificate(temporaryFolder(t), 'own', 'localhost', '20200101', '21000101');
+  const provider = await startGood(t, { own, headers: { Connection: 'close' } });
+  const moon = await startDaemon(t, { ...ONE, tls: { ca: own.file }, providers: [{ id: 'p', endpoint: provider.url }] });
+  await eventually(() => provider.calls.length === 2);
+  await sleep(100);
+  for (let round = 0; round < 2; round++) await Promise.all(Array.from({ length: 8 }, () => chat(moon)));
+  const later = provider.connections.slice(2 + 8);
+  assert.equal(later.length, 8);
+  assert.ok(later.every((c) => c.isResumed), later.map((c) => c.isResumed).join());
 });
