@@ -5,8 +5,11 @@
 // interleaved and the median is reported: CPU microseconds of the proxy's process, read from the kernel's scheduler
 // statistics, are steady where wall-clock figures on shared machines are not. Prints, never judges.
 //
-// usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only a,b] [--parts chat,latency,streams,memory]
+// Providers with https:// are the same ones behind an nginx of the other core, which all proxies trust by its authority.
+//
+// usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only a,b] [--parts PART,…]
 //                                   [--native FILE] [--out DIR]
+//   --parts        of chat, https, latency, streams, memory, workers, reload; default: all
 //   --native FILE  text that goes into the result (what the C benches of this folder have printed)
 //   --out DIR      writes bench.md and bench.json there
 import { spawn, execFileSync } from 'node:child_process';
@@ -16,6 +19,7 @@ import { createInterface } from 'node:readline';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 
 const args = process.argv.slice(2);
 const option = (name, fallback) => {
@@ -26,12 +30,13 @@ const rounds = Number(option('rounds', 5));
 const seconds = Number(option('seconds', 3));
 const connections = Number(option('connections', 32));
 const only = option('only', '').split(',').filter(Boolean);
-const parts = option('parts', 'chat,latency,streams,memory').split(',');
+const ALL_PARTS = 'chat,https,latency,streams,memory,workers,reload';
+const parts = option('parts', ALL_PARTS).split(',');
 const moongate = process.env.MOONGATE ?? 'build/moongate';
 const loadProgram = process.env.LOAD ?? 'build/plain/bench/load';
 
 if (args.includes('--help') || args.includes('-h')) {
-  console.log('usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only nginx,haproxy,moongate] [--parts chat,latency,streams,memory] [--native FILE] [--out DIR]');
+  console.log('usage: node tests/bench/bench.mjs [--rounds N] [--seconds S] [--connections C] [--only nginx,haproxy,moongate] [--parts ' + ALL_PARTS + '] [--native FILE] [--out DIR]');
   process.exit(0);
 }
 
@@ -105,24 +110,42 @@ function residentKiB(pid) {
 async function startProvider(tokens) {
   const child = start('taskset', ['-c', '1', moongate, 'sim-provider', '--port', '0', '--tokens', String(tokens)]);
   const line = await once(child.stdout, 'data');
-  return Number(/:(\d+)\s*$/.exec(String(line))[1]);
+  return { port: Number(/:(\d+)\s*$/.exec(String(line))[1]) };
 }
 
-const proxies = {
-  async nginx(provider) {
-    const port = await freePort();
-    writeFileSync(join(dir, 'nginx.conf'), `
-daemon off; worker_processes 1; pid ${dir}/nginx.pid; error_log ${dir}/nginx.err;
+async function startNginx(core, provider, listen, to) {
+  const port = await freePort();
+  const file = join(dir, `nginx-${port}.conf`);
+  writeFileSync(file, `
+daemon off; worker_processes 1; pid ${dir}/nginx-${port}.pid; error_log ${dir}/nginx.err;
 worker_rlimit_nofile 20000; events { worker_connections 16000; }
 http {
   access_log off; client_body_temp_path ${dir}; proxy_temp_path ${dir}; client_body_buffer_size 256k;
   fastcgi_temp_path ${dir}; uwsgi_temp_path ${dir}; scgi_temp_path ${dir};
-  keepalive_requests 100000000; client_max_body_size 32m;
+  keepalive_requests 100000000; keepalive_timeout 600s; client_max_body_size 32m;
   upstream p { server 127.0.0.1:${provider}; keepalive 256; keepalive_requests 100000000; }
-  server { listen 127.0.0.1:${port} backlog=4096;
-    location / { proxy_pass http://p; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } }
+  server { listen 127.0.0.1:${port} backlog=4096 ${listen}
+    location / { ${to} proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } }
 }`);
-    return { port, child: start('taskset', ['-c', '0', 'nginx', '-p', dir, '-c', join(dir, 'nginx.conf')]) };
+  return { port, child: start('taskset', ['-c', String(core), 'nginx', '-p', dir, '-c', file]) };
+}
+
+// The provider with https:// before it, by a certificate of its own authority.
+async function withTls(provider) {
+  const [key, certificate] = [join(dir, 'key.pem'), join(dir, 'certificate.pem')];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
+    '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', certificate], { stdio: 'ignore' });
+  const listen = `ssl; ssl_certificate ${certificate}; ssl_certificate_key ${key}; ssl_session_cache shared:s:1m;`;
+  return { port: (await startNginx(1, provider.port, listen, 'proxy_pass http://p;')).port, ca: certificate };
+}
+
+// A provider is { port, ca }, ca for https:// alone.
+const proxies = {
+  nginx({ port, ca }) {
+    const to = ca
+      ? `proxy_pass https://p; proxy_ssl_name 127.0.0.1; proxy_ssl_verify on; proxy_ssl_trusted_certificate ${ca};`
+      : 'proxy_pass http://p;';
+    return startNginx(0, port, ';', to);
   },
   async haproxy(provider) {
     const port = await freePort();
@@ -141,20 +164,21 @@ frontend f
   bind 127.0.0.1:${port} backlog 4096
   default_backend b
 backend b
-  server s 127.0.0.1:${provider} pool-max-conn 256
+  server s 127.0.0.1:${provider.port} pool-max-conn 256 ${provider.ca ? `ssl verify required ca-file ${provider.ca}` : ''}
 `);
     return { port, child: start('taskset', ['-c', '0', 'haproxy', '-f', join(dir, 'haproxy.cfg')]) };
   },
   moongate: (provider) => startMoongate(provider, 'sessionStore = false,'),
   // Also keeps the sessions of its answers on the disk, as it does by default.
-  'moongate, store': (provider) => startMoongate(provider, `sessionStore = "${join(dir, `sessions-${provider}`)}",`),
+  'moongate, store': (provider) => startMoongate(provider, `sessionStore = "${join(dir, `sessions-${provider.port}`)}",`),
 };
 
-async function startMoongate(provider, more) {
-  const config = join(dir, `moongate-${provider}-${more.length}.lua`);
+async function startMoongate({ port, ca }, more, workers = 1) {
+  const config = join(dir, `moongate-${port}-${more.length}-${workers}.lua`);
   writeFileSync(config, `return {
-  host = "127.0.0.1", port = 0, workers = 1, strategy = "round-robin", healthCheckInterval = 600000, ${more}
-  providers = { { id = "p", endpoint = "http://127.0.0.1:${provider}/v1", model = "sim-model" } },
+  host = "127.0.0.1", port = 0, workers = ${workers}, strategy = "round-robin", healthCheckInterval = 600000, ${more}
+  ${ca ? `tls = { ca = "${ca}" },` : ''}
+  providers = { { id = "p", endpoint = "http${ca ? 's' : ''}://127.0.0.1:${port}/v1", model = "sim-model" } },
 }`);
   const child = start('taskset', ['-c', '0', moongate, 'run', config, '--log-level', 'warn']);
   const line = await once(child.stdout, 'data');
@@ -178,8 +202,9 @@ wrk.body = '{"model":"any","messages":[{"role":"user","content":"${content}"}]}'
 
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 
-async function scenario(name, bodyBytes, tokens) {
-  const provider = await startProvider(tokens);
+async function scenario(name, bodyBytes, tokens, isTls = false) {
+  let provider = await startProvider(tokens);
+  if (isTls) provider = await withTls(provider);
   const names = Object.keys(proxies).filter((n) => only.length === 0 || only.includes(n));
   const running = {};
   for (const n of names) {
@@ -245,7 +270,7 @@ async function latency(rate, bytes) {
   const load = new Load();
   await load.start();
   const running = { direct: { port: load.port } };
-  for (const n of names()) running[n] = await proxies[n](load.port);
+  for (const n of names()) running[n] = await proxies[n]({ port: load.port });
   await new Promise((resolve) => setTimeout(resolve, 1000));
   const figures = {};
   for (let round = 0; round <= rounds; round++) {
@@ -264,13 +289,14 @@ async function latency(rate, bytes) {
   return Object.entries(figures).map(([n, f]) => ({ proxy: n, p50us: median(f.p50), p99us: median(f.p99), cpuUs: median(f.cpu), notOk: f.bad }));
 }
 
-async function streams(count, rate) {
+async function streams(count, rate, isTls = false) {
   const figures = {};
   for (let round = 0; round < Math.min(rounds, 3); round++) {
     for (const n of names()) {
       const load = new Load();
       await load.start();
-      const { port, child } = await proxies[n](load.port);
+      const provider = { port: load.port };
+      const { port, child } = await proxies[n](isTls ? await withTls(provider) : provider);
       await new Promise((resolve) => setTimeout(resolve, 1000));
       await load.ask(`chat ${port} 200 0.2 1024`);
       const idle = residentKiB(child.pid);
@@ -297,7 +323,7 @@ async function streams(count, rate) {
 async function memory(idleClients, liveStreams) {
   const load = new Load();
   await load.start();
-  const { port, child } = await proxies.moongate(load.port);
+  const { port, child } = await proxies.moongate({ port: load.port });
   await new Promise((resolve) => setTimeout(resolve, 1000));
   const atRest = residentKiB(child.pid) / 1024;
   const a = await load.ask(`idle ${port} ${idleClients}`);
@@ -305,6 +331,39 @@ async function memory(idleClients, liveStreams) {
   const all = residentKiB(child.pid) / 1024;
   await stopAll();
   return { atRestMiB: atRest, idleClients: a.idle, liveStreams: b.streams, notOk: a.bad + b.bad, allMiB: all };
+}
+
+// More workers on the one core: what each request costs must not rise. How evenly they took the connections is told by
+// the busiest and the idlest of them.
+async function workers(counts) {
+  const provider = await startProvider(100);
+  const rows = counts.map((n) => ({ workers: n, cpu: [], bad: 0 }));
+  for (const row of rows) Object.assign(row, await startMoongate(provider, 'sessionStore = false,', row.workers));
+  const taken = (pid) => readdirSync(`/proc/${pid}/task`)
+    .map((task) => ({ name: readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').trim(), ns: Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) }))
+    .filter(({ name }) => name.startsWith('worker'));
+  for (let round = 0; round <= rounds; round++) {
+    for (const row of rows) {
+      const before = cpuNs(row.child.pid);
+      const result = drive(row.port, 1024);
+      if (round === 0) continue; // to warm up
+      row.cpu.push((cpuNs(row.child.pid) - before) / 1000 / result.requests);
+      row.bad += result.bad;
+    }
+  }
+  const out = rows.map(({ workers: n, cpu, bad, child }) => {
+    const times = taken(child.pid).map(({ ns }) => ns);
+    return { workers: n, cpuUs: median(cpu), 'busiest / idlest': times.length > 1 ? Math.max(...times) / Math.min(...times) : 1, notOk: bad };
+  });
+  await stopAll();
+  return out;
+}
+
+// The bench of reloads is a program of its own; its last lines are over all windows.
+function reloads() {
+  const out = execFileSync('node', [fileURLToPath(new URL('reload.mjs', import.meta.url)), '--seconds', String(rounds * 10)],
+    { encoding: 'utf8', env: { ...process.env, MOONGATE: moongate }, stdio: ['ignore', 'pipe', 'inherit'] });
+  return out.trim().split('\n').slice(-4).join('\n');
 }
 
 // ---- the report ----
@@ -335,6 +394,12 @@ try {
     ];
     text.push(...result.chat.map(table));
   }
+  if (parts.includes('https')) {
+    result.https = [await scenario('1 KB chat to https:// providers', 1024, 100, true)];
+    text.push(...result.https.map(table));
+    result.httpsStreams = await streams(1000, 40, true);
+    text.push(markdown('Streams of https:// providers, 1000 x 40/s: CPU per event, delay of events', result.httpsStreams));
+  }
   if (parts.includes('latency')) {
     result.latency = await latency(2000, 1024);
     text.push(markdown('1 KB chat at 2,000 a second: from when it was due to the end of its answer', result.latency));
@@ -346,6 +411,14 @@ try {
   if (parts.includes('memory')) {
     result.memory = await memory(8000, 4000);
     text.push(markdown('Resident memory with idle keep-alive clients and live streams at once', [result.memory]));
+  }
+  if (parts.includes('workers')) {
+    result.workers = await workers([1, 2, 4]);
+    text.push(markdown('1 KB chat, workers that share one core: CPU per request', result.workers));
+  }
+  if (parts.includes('reload')) {
+    result.reload = reloads();
+    text.push(`### 200 chats at a time, with and without 17 reloads a second\n\n\`\`\`\n${result.reload}\n\`\`\``);
   }
   const native = option('native', '');
   if (native) {
