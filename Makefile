@@ -24,7 +24,7 @@ VARIANT   := $(if $(filter plain-gcc,$(KIND)-$(CC_NAME)),plain,$(KIND)-$(CC_NAME
 B         := build/$(VARIANT)
 
 # ---- dependencies --------------------------------------------------------------------------------------------
-PKGS      := libuv luajit libcurl nettle libsecp256k1 sqlite3
+PKGS      := libuv luajit libcurl libssl libcrypto nettle libsecp256k1 sqlite3
 PKG       ?= pkg-config
 DEP_CFLAGS  = $(shell $(PKG) --cflags $(PKGS) 2>/dev/null)
 # libcurl is loaded when it is needed: net/curl_library.

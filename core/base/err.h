@@ -12,7 +12,7 @@
   X(SYNTAX, "the input is malformed")                                                                        \
   X(NOT_FOUND, "there is no such thing")                                                                     \
   X(RANGE, "a value is out of range")                                                                        \
-  X(STATE, "not possible in this state")                                                                     \
+  X(NOT_NOW, "not possible in this state")                                                                   \
   X(SCRIPT, "the script failed")                                                                             \
   X(CONFIG, "the configuration is wrong")                                                                    \
   X(UNSUPPORTED, "not supported")                                                                            \

@@ -74,7 +74,7 @@ int key_new(struct key **out, struct span hex) {
   struct span digits = hex;
   (void)!hex_cut_prefix(&digits, hex);
   struct key *k = map_pages();
-  if (!k) return ERR_STATE;
+  if (!k) return ERR_NOT_NOW;
   int err = hex_read(k->secret, sizeof k->secret, digits) ? 0 : ERR_SYNTAX;
   if (!err) {
     k->context = new_context((char *)k + context_offset());

@@ -15,7 +15,7 @@ struct key;
 
 /*
  * From 64 hex digits of either case, with or without "0x". ERR_SYNTAX when it is something else, ERR_RANGE
- * when the number is 0 or not below the order of the group, ERR_STATE when the system has no memory for it.
+ * when the number is 0 or not below the order of the group, ERR_NOT_NOW when the system has no memory for it.
  * The caller wipes its own text.
  */
 int key_new(struct key **out, struct span hex) MUST_CHECK;

@@ -29,6 +29,10 @@ struct upstream_call {
 };
 
 struct transport *transport_curl_new(struct loop *loop, const struct upstream_options *options);
-struct transport *transport_h1_new(struct loop *loop, const struct upstream_options *options);
+struct transport *transport_h1_new(struct upstream *u, struct loop *loop,
+                                   const struct upstream_options *options);
+
+/* upstream.c: the transport that speaks HTTP/2. */
+struct transport *upstream_h2(struct upstream *u);
 
 #endif

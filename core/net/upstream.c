@@ -7,7 +7,7 @@ struct upstream {
   struct loop *loop;
   struct upstream_options options;
   char *ca_file;
-  struct transport *plain, *tls; /* the same with is_curl_only; tls is NULL until it is needed */
+  struct transport *first, *curl; /* the same with is_curl_only; curl is NULL until it is needed */
 };
 
 const char *upstream_prepare_tls(void) {
@@ -18,12 +18,12 @@ void upstream_global_release(void) {
   curl_library_release();
 }
 
-static struct transport *tls_of(struct upstream *u) {
-  if (!u->tls) {
+struct transport *upstream_h2(struct upstream *u) {
+  if (!u->curl) {
     REQUIRE(curl_library_load() == NULL); /* done before, by whoever read the URL */
-    u->tls = transport_curl_new(u->loop, &u->options);
+    u->curl = transport_curl_new(u->loop, &u->options);
   }
-  return u->tls;
+  return u->curl;
 }
 
 struct upstream *upstream_new(struct loop *loop, const struct upstream_options *options) {
@@ -31,20 +31,19 @@ struct upstream *upstream_new(struct loop *loop, const struct upstream_options *
   u->loop = loop;
   u->options = *options;
   u->options.ca_file = u->ca_file = options->ca_file ? x_strdup(options->ca_file) : NULL;
-  u->plain = options->is_curl_only ? tls_of(u) : transport_h1_new(loop, &u->options);
+  u->first = options->is_curl_only ? upstream_h2(u) : transport_h1_new(u, loop, &u->options);
   return u;
 }
 
 void upstream_free(struct upstream *u) {
-  if (u->plain != u->tls) u->plain->ops->release(u->plain);
-  if (u->tls) u->tls->ops->release(u->tls);
+  if (u->first != u->curl) u->first->ops->release(u->first);
+  if (u->curl) u->curl->ops->release(u->curl);
   free(u->ca_file);
   free(u);
 }
 
 void upstream_start(struct upstream *u, const struct upstream_request *req, struct upstream_call **out) {
-  struct transport *t = span_starts_nocase(req->base, SPAN("https:")) ? tls_of(u) : u->plain;
-  t->ops->start(t, req, out);
+  u->first->ops->start(u->first, req, out);
 }
 
 void upstream_cancel(struct upstream_call *call) {

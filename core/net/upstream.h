@@ -70,8 +70,8 @@ struct upstream_options {
 const char *upstream_prepare_tls(void) MUST_CHECK;
 /* At the end of the process. */
 void upstream_global_release(void);
-/* http:// on our own HTTP/1.1 transport, https:// (and HTTP/2, where the provider offers it) on libcurl's
- * multi interface. */
+/* HTTP/1.1 on our own transport, with TLS for https://; HTTP/2, where the provider chooses it, on libcurl's multi
+ * interface. */
 struct upstream *upstream_new(struct loop *loop, const struct upstream_options *options);
 /* All calls must have ended. Handles close on the loop's next turns. */
 void upstream_free(struct upstream *u);

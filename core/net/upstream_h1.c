@@ -1,7 +1,7 @@
 /*
- * The native transport: HTTP/1.1 over plain TCP with a keep-alive pool per provider. In steady state a call
+ * The native transport: HTTP/1.1 over TCP or TLS with a keep-alive pool per provider. In steady state a call
  * costs one writev and one read: the head and the body's segments leave together, and the answer is handed
- * over where it was read.
+ * over where it was read (or deciphered).
  *
  *   call:   RESOLVING ─► CONNECTING ─► SENDING ─► HEAD ─► BODY ─► done          (an idle connection starts at
  * SENDING) socket: owned by the transport; lent to one call at a time; idle ones keep reading, so that the
@@ -9,9 +9,13 @@
  *
  * A connection may die at the moment it is used again: when it ends before any byte of the answer, the call
  * is carried over to a fresh connection, once.
+ *
+ * A provider that would rather speak HTTP/2 says so in the TLS handshake. That call and all later ones to it are handed
+ * over to the transport for HTTP/2.
  */
 #include "net/transport.h"
 #include "net/socket.h"
+#include "net/tls.h"
 #include "wire/chunk.h"
 
 #include <stdlib.h>
@@ -21,8 +25,9 @@
 #define IDLE_MAX        256
 #define INTERIM_MAX     16
 #define SWEEP_MS        5000
-#define NEXT_ADDRESS_MS 1000 /* an address gets this long while another is left */
-#define ROOMS_MAX       4    /* what one call may take from others when descriptors are short */
+#define NEXT_ADDRESS_MS 1000  /* an address gets this long while another is left */
+#define ROOMS_MAX       4     /* what one call may take from others when descriptors are short */
+#define PLAIN_BYTES     16384 /* of a TLS record */
 
 enum phase { PHASE_RESOLVING, PHASE_CONNECTING, PHASE_SENDING, PHASE_HEAD, PHASE_BODY };
 
@@ -32,6 +37,8 @@ struct origin { /* one scheme://host:port */
   struct list node;
   struct h1 *h1;
   char *base; /* as in requests: "http://host:port/path" */
+  bool is_tls, is_h2;
+  struct tls_ticket *ticket;
   size_t base_len;
   char *host, *authority, *path;
   uint16_t port;
@@ -47,7 +54,12 @@ struct origin { /* one scheme://host:port */
 
 struct h1 {
   struct transport base;
+  struct upstream *upstream;
   struct loop *loop;
+  char *ca_file;
+  struct tls_context *tls; /* once an https:// URL was asked for */
+  char *plain;             /* scratch: what was deciphered last */
+  char tls_error[TLS_ERROR_MAX];
   struct list origins;
   struct list sockets;
   struct wheel_timer sweep;
@@ -65,8 +77,10 @@ struct socket {
   struct h1 *h1;
   struct origin *origin;
   struct h1_call *call;
+  struct tls *tls; /* NULL: plain */
   uint64_t idle_since_ms;
-  bool is_reused, is_writing, is_reading, is_closing;
+  unsigned n_writing;
+  bool is_reused, is_secure, is_reading, is_closing;
 };
 
 struct h1_call {
@@ -76,7 +90,9 @@ struct h1_call {
   struct origin *origin;
   struct socket *socket;
   struct upstream_request req;
-  struct buf answer_head; /* one that came in pieces */
+  struct upstream_call *inner; /* handed over: the other transport's */
+  size_t body_at;              /* over TLS: how much of the body is on its way */
+  struct buf answer_head;      /* one that came in pieces */
   enum phase phase;
   unsigned next_address, interim;
   uint64_t began_ms;
@@ -95,6 +111,10 @@ static void connect_next(struct h1_call *call);
 static bool read_on(struct socket *s);
 static void use_socket(struct h1_call *call, struct socket *s);
 static void begin(struct h1_call *call, bool fresh);
+static void shake_on(struct socket *s);
+static bool flush(struct socket *s);
+static bool send_secure(struct h1_call *call, struct socket *s, bool is_first);
+static void on_connect_timeout(struct wheel_timer *t);
 
 /* ---- ends ---- */
 
@@ -103,6 +123,10 @@ static void free_when_unused(struct h1 *h) {
   if (!h->is_released || !list_is_empty(&h->origins)) return;
   if (h->head.data) wipe(h->head.data, h->head.cap);
   buf_release(&h->head);
+  if (h->plain) wipe(h->plain, PLAIN_BYTES);
+  free(h->plain);
+  if (h->tls) tls_context_free(h->tls);
+  free(h->ca_file);
   free(h);
 }
 
@@ -114,6 +138,7 @@ static void forget_origin(struct origin *o) {
   free(o->host);
   free(o->authority);
   free(o->path);
+  tls_ticket_free(o->ticket);
   free(o);
   free_when_unused(h);
 }
@@ -122,13 +147,23 @@ static void on_socket_closed(uv_handle_t *h) {
   struct socket *s = h->data;
   list_remove(&s->node);
   struct blocks *blocks = &s->h1->loop->blocks;
+  if (s->tls) tls_free(s->tls);
   forget_origin(s->origin);
   blocks_give(blocks, s, sizeof *s);
+}
+
+/* The farewell of TLS, or why there was no handshake: sent when it can be at once. */
+static void say_goodbye(struct socket *s) {
+  tls_close(s->tls);
+  struct span out = tls_output(s->h1->tls);
+  uv_buf_t b = uv_buf_init((char *)out.ptr, (unsigned)out.len);
+  if (b.len && s->n_writing == 0) (void)socket_write(&s->tcp, &b, 1);
 }
 
 static void close_socket(struct socket *s) {
   if (s->is_closing) return;
   s->is_closing = true;
+  if (s->tls) say_goodbye(s);
   if (s->call) s->call->socket = NULL;
   s->call = NULL;
   if (!list_is_empty(&s->idle)) {
@@ -183,7 +218,8 @@ static void cancel(struct upstream_call *base) {
 static void complete(struct h1_call *call, bool is_clean) {
   struct socket *s = call->socket;
   struct h1 *h = call->h1;
-  bool keep = is_clean && call->keep_alive && !s->is_writing && s->origin->n_idle < IDLE_MAX && read_on(s);
+  is_clean = is_clean && !(s->tls && tls_has_more(s->tls));
+  bool keep = is_clean && call->keep_alive && s->n_writing == 0 && s->origin->n_idle < IDLE_MAX && read_on(s);
   if (keep) {
     s->call = NULL;
     call->socket = NULL;
@@ -338,10 +374,33 @@ static void end_of_input(struct socket *s, ssize_t n) {
   struct h1_call *call = s->call;
   if (!call)
     close_socket(s); /* idle: closed by the provider */
+  else if (s->tls && !s->is_secure)
+    fail(call, UPSTREAM_TLS, "the connection was closed in the handshake");
   else if (call->phase == PHASE_BODY && call->framing == HTTP_UNTIL_CLOSE && n == UV_EOF)
     complete(call, false);
   else
     lost(call, n == UV_EOF ? "the connection was closed" : uv_strerror((int)n));
+}
+
+static void take_plain(struct socket *s, const char *data, size_t len) {
+  if (s->call)
+    take_bytes(s->call, s, data, len);
+  else
+    close_socket(s); /* bytes that nobody asked for */
+}
+
+static void take_ciphered(struct socket *s, const char *data, size_t len) {
+  struct h1 *h = s->h1;
+  tls_feed(s->tls, data, len);
+  if (!s->is_secure) shake_on(s);
+  while (s->is_secure && !s->is_closing) {
+    ssize_t n = tls_read(s->tls, h->plain, PLAIN_BYTES);
+    /* What TLS answers by itself leaves before anybody else has a say. */
+    if (n >= 0 && !flush(s)) n = UV_EPIPE;
+    if (n < 0) end_of_input(s, n);
+    if (n <= 0) break;
+    take_plain(s, h->plain, (size_t)n);
+  }
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
@@ -351,12 +410,13 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   if (n != UV_ENOBUFS) return;
   for (int i = 0; i < SOCKET_READS_MAX && s->is_reading && !s->is_closing; i++) {
     n = socket_read(&s->tcp, into, LOOP_READ_BYTES);
-    if (n < 0) end_of_input(s, n);
+    /* An end without TLS's farewell may be anybody's doing. */
+    if (n < 0) end_of_input(s, n == UV_EOF && s->is_secure ? UV_ECONNRESET : n);
     if (n <= 0) return;
-    if (s->call)
-      take_bytes(s->call, s, into, (size_t)n);
+    if (s->tls)
+      take_ciphered(s, into, (size_t)n);
     else
-      close_socket(s); /* bytes that nobody asked for */
+      take_plain(s, into, (size_t)n);
     if (n < LOOP_READ_BYTES) return;
   }
 }
@@ -394,11 +454,11 @@ struct late_write {
 static void on_written(uv_write_t *req, int status) {
   struct socket *s = req->data;
   struct late_write *w = container_of(req, struct late_write, req);
-  s->is_writing = false;
+  s->n_writing--;
   wipe(w->head, w->head_len);
   blocks_give(&s->h1->loop->blocks, w, sizeof *w + w->head_len);
   /* A failed write shows when reading: an early answer may still be there. */
-  (void)status;
+  if (status == 0 && s->tls && s->call && s->n_writing == 0) (void)send_secure(s->call, s, false);
 }
 
 static void put_head(struct h1_call *call) {
@@ -430,9 +490,63 @@ static bool send_later(struct socket *s, uv_buf_t *bufs, unsigned n, bool has_he
     memcpy(w->head, bufs[0].base, head_len);
     bufs[0].base = w->head;
   }
-  s->is_writing = uv_write(&w->req, (uv_stream_t *)&s->tcp, bufs, n, on_written) == 0;
-  if (!s->is_writing) blocks_give(blocks, w, sizeof *w + head_len);
-  return s->is_writing;
+  bool is_under_way = uv_write(&w->req, (uv_stream_t *)&s->tcp, bufs, n, on_written) == 0;
+  s->n_writing += is_under_way;
+  if (!is_under_way) blocks_give(blocks, w, sizeof *w + head_len);
+  return is_under_way;
+}
+
+/* Sends what TLS has to say. False: the connection is of no use. */
+static bool flush(struct socket *s) {
+  struct span out = tls_output(s->h1->tls);
+  uv_buf_t b = uv_buf_init((char *)out.ptr, (unsigned)out.len);
+  if (b.len == 0) return true;
+  ssize_t r = s->n_writing ? UV_EAGAIN : socket_write(&s->tcp, &b, 1);
+  if (r < 0 && r != UV_EAGAIN) return false;
+  size_t sent = r > 0 ? (size_t)r : 0;
+  b.base += sent;
+  b.len -= sent;
+  return b.len == 0 || send_later(s, &b, 1, true);
+}
+
+/* The body's next pieces, as much as may be ciphered at once. */
+static unsigned next_pieces(struct h1_call *call, uv_buf_t *out, size_t room) {
+  const struct upstream_request *req = &call->req;
+  size_t skip = call->body_at;
+  unsigned n = 0;
+  for (unsigned i = 0; i < req->n_body && room; i++) {
+    struct span s = req->body[i];
+    if (skip >= s.len) {
+      skip -= s.len;
+      continue;
+    }
+    size_t take = s.len - skip < room ? s.len - skip : room;
+    out[n++] = uv_buf_init((char *)s.ptr + skip, (unsigned)take);
+    call->body_at += take;
+    room -= take;
+    skip = 0;
+  }
+  return n;
+}
+
+/* As far as the socket takes it; the rest follows when it does. False: the connection is of no use. */
+static bool send_secure(struct h1_call *call, struct socket *s, bool is_first) {
+  do {
+    uv_buf_t bufs[UPSTREAM_SEGMENTS_MAX + 1];
+    unsigned n = 0;
+    size_t room = TLS_WRITE_MAX;
+    if (is_first) {
+      struct span head = buf_span(&call->h1->head);
+      bufs[n++] = uv_buf_init((char *)head.ptr, (unsigned)head.len);
+      room -= head.len < room ? head.len : room;
+      call->body_at = 0;
+    }
+    n += next_pieces(call, bufs + n, room);
+    if (n == 0) return true;
+    if (!tls_write(s->tls, bufs, n) || !flush(s)) return false;
+    is_first = false;
+  } while (s->n_writing == 0);
+  return true;
 }
 
 /* False: the connection is of no use. */
@@ -442,10 +556,11 @@ static bool send_request(struct h1_call *call, struct socket *s) {
   unsigned n = 0;
   put_head(call);
   REQUIRE(req->n_body <= UPSTREAM_SEGMENTS_MAX);
+  call->phase = PHASE_SENDING;
+  if (s->tls) return send_secure(call, s, true);
   bufs[n++] = uv_buf_init(call->h1->head.data, (unsigned)call->h1->head.len);
   for (unsigned i = 0; i < req->n_body; i++)
     if (req->body[i].len) bufs[n++] = uv_buf_init((char *)req->body[i].ptr, (unsigned)req->body[i].len);
-  call->phase = PHASE_SENDING;
   ssize_t r = socket_write(&s->tcp, bufs, n);
   if (r < 0 && r != UV_EAGAIN) return false;
   size_t sent = r > 0 ? (size_t)r : 0;
@@ -472,7 +587,109 @@ static void use_socket(struct h1_call *call, struct socket *s) {
   }
 }
 
+/* ---- HTTP/2: another transport's ---- */
+
+static void on_inner_head(void *user, const struct http_response *head) {
+  struct h1_call *call = user;
+  call->req.events->on_head(call->req.user, head);
+}
+
+static void on_inner_data(void *user, const char *bytes, size_t len) {
+  struct h1_call *call = user;
+  call->req.events->on_data(call->req.user, bytes, len);
+}
+
+static void on_inner_done(void *user, enum upstream_end end, const char *detail) {
+  finish(user, end, detail);
+}
+
+static void cancel_inner(struct upstream_call *base) {
+  struct h1_call *call = container_of(base, struct h1_call, base);
+  upstream_cancel(call->inner);
+  recycle(call);
+}
+
+static void pause_inner(struct upstream_call *base) {
+  upstream_pause(container_of(base, struct h1_call, base)->inner);
+}
+
+static void resume_inner(struct upstream_call *base) {
+  upstream_resume(container_of(base, struct h1_call, base)->inner);
+}
+
+static bool has_inner_sent(struct upstream_call *base) {
+  return upstream_has_sent(container_of(base, struct h1_call, base)->inner);
+}
+
+static double inner_connect_ms(struct upstream_call *base) {
+  return upstream_connect_ms(container_of(base, struct h1_call, base)->inner);
+}
+
+static const struct transport_ops INNER_OPS = {.cancel = cancel_inner,
+                                               .pause = pause_inner,
+                                               .resume = resume_inner,
+                                               .has_sent = has_inner_sent,
+                                               .connect_ms = inner_connect_ms};
+static const struct upstream_events INNER_EVENTS = {
+    .on_head = on_inner_head, .on_data = on_inner_data, .on_done = on_inner_done};
+
+/* It has no connection, and nothing of it was sent. */
+static void hand_over(struct h1_call *call) {
+  struct transport *other = upstream_h2(call->h1->upstream);
+  struct upstream_request req = call->req;
+  req.events = &INNER_EVENTS;
+  req.user = call;
+  loop_timer_stop(call->h1->loop, &call->clock);
+  call->base.ops = &INNER_OPS;
+  other->ops->start(other, &req, &call->inner);
+}
+
 /* ---- connecting ---- */
+
+static void drop_connection(struct h1_call *call) {
+  struct socket *s = call->socket;
+  s->call = NULL;
+  call->socket = NULL;
+  close_socket(s);
+}
+
+static void shake_hands(struct socket *s) {
+  struct h1_call *call = s->call;
+  switch (tls_handshake(s->tls)) {
+  case TLS_WANTS_MORE: return;
+  case TLS_HAS_FAILED: fail(call, UPSTREAM_TLS, tls_error(s->tls)); return;
+  case TLS_IS_OPEN: break;
+  }
+  s->is_secure = true;
+  if (tls_is_h2(s->tls)) {
+    s->origin->is_h2 = true;
+    drop_connection(call);
+    hand_over(call);
+    return;
+  }
+  loop_timer_stop(call->h1->loop, &call->clock);
+  call->connect_ms = (double)(loop_now_ms(call->h1->loop) - call->began_ms);
+  use_socket(call, s);
+}
+
+/* On what was fed. */
+static void shake_on(struct socket *s) {
+  shake_hands(s);
+  if (!s->is_closing && !flush(s)) end_of_input(s, UV_EPIPE);
+}
+
+/* The handshake has as long as the connection had. */
+static void begin_tls(struct h1_call *call, struct socket *s) {
+  struct h1 *h = call->h1;
+  uint64_t passed = loop_now_ms(h->loop) - call->began_ms, limit = call->req.connect_ms;
+  s->tls = tls_new(h->tls, s->origin->host, &s->origin->ticket);
+  loop_timer_start(h->loop, &call->clock, on_connect_timeout, passed < limit ? limit - passed : 0);
+  if (!read_on(s)) {
+    fail(call, UPSTREAM_CONNECT, "cannot read");
+    return;
+  }
+  shake_on(s);
+}
 
 static void on_connected(uv_connect_t *c, int status) {
   struct socket *s = c->data;
@@ -489,9 +706,18 @@ static void on_connected(uv_connect_t *c, int status) {
     connect_next(call);
     return;
   }
+  (void)uv_tcp_nodelay(&s->tcp, 1);
+  if (s->origin->is_h2) {
+    drop_connection(call);
+    hand_over(call);
+    return;
+  }
+  if (s->origin->is_tls) {
+    begin_tls(call, s);
+    return;
+  }
   loop_timer_stop(call->h1->loop, &call->clock);
   call->connect_ms = (double)(loop_now_ms(call->h1->loop) - call->began_ms);
-  (void)uv_tcp_nodelay(&s->tcp, 1);
   use_socket(call, s);
 }
 
@@ -663,13 +889,14 @@ static void begin(struct h1_call *call, bool fresh) {
 
 /* ---- origins, the transport ---- */
 
-/* `base` was checked when the configuration was loaded: http://authority/path. */
+/* `base` was checked when the configuration was loaded: http://authority/path, or https://. */
 static struct origin *new_origin(struct h1 *h, struct span base) {
   struct origin *o = x_calloc(1, sizeof *o);
   o->h1 = h;
   o->base = x_strndup(base.ptr, base.len);
   o->base_len = base.len;
-  const char *authority = o->base + strlen("http://");
+  o->is_tls = span_starts_nocase(base, SPAN("https:"));
+  const char *authority = o->base + strlen(o->is_tls ? "https://" : "http://");
   size_t len = strcspn(authority, "/");
   o->authority = x_strndup(authority, len);
   o->path = x_strdup(authority + len);
@@ -683,7 +910,7 @@ static struct origin *new_origin(struct h1 *h, struct span base) {
     colon = strchr(o->authority, ':');
     o->host = x_strndup(o->authority, colon ? (size_t)(colon - o->authority) : len);
   }
-  o->port = colon ? (uint16_t)strtoul(colon + 1, NULL, 10) : 80;
+  o->port = colon ? (uint16_t)strtoul(colon + 1, NULL, 10) : o->is_tls ? 443 : 80;
   struct sockaddr_in *v4 = (struct sockaddr_in *)&o->addresses[0];
   struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&o->addresses[0];
   o->is_literal = uv_ip4_addr(o->host, o->port, v4) == 0 || uv_ip6_addr(o->host, o->port, v6) == 0;
@@ -703,23 +930,38 @@ static struct origin *find_origin(struct h1 *h, struct span base) {
   return new_origin(h, base);
 }
 
+static bool has_tls(struct h1 *h) {
+  if (h->tls) return true;
+  h->tls = tls_context_new(h->ca_file, h->tls_error);
+  if (h->tls) h->plain = x_malloc(PLAIN_BYTES);
+  return h->tls != NULL;
+}
+
 static void start(struct transport *base, const struct upstream_request *req, struct upstream_call **out) {
   struct h1 *h = container_of(base, struct h1, base);
   struct blocks *blocks = &h->loop->blocks;
+  struct origin *o = find_origin(h, req->base);
+  if (o->is_h2) {
+    struct transport *other = upstream_h2(h->upstream);
+    other->ops->start(other, req, out);
+    return;
+  }
   struct h1_call *call = blocks_take(blocks, sizeof *call, NULL);
-  *call =
-      (struct h1_call){.base.ops = h->base.ops, .h1 = h, .origin = find_origin(h, req->base), .req = *req};
+  *call = (struct h1_call){.base.ops = h->base.ops, .h1 = h, .origin = o, .req = *req};
   list_init(&call->node);
   buf_init_in(&call->answer_head, HTTP_RESPONSE_HEAD_MAX + LOOP_READ_BYTES, blocks);
   call->origin->n_users++;
   h->n_live++;
   *out = &call->base;
-  begin(call, false);
+  if (o->is_tls && !has_tls(h))
+    fail_later(call, UPSTREAM_TLS, h->tls_error);
+  else
+    begin(call, false);
 }
 
 static bool has_sent(struct upstream_call *base) {
   const struct h1_call *call = container_of(base, struct h1_call, base);
-  return call->phase == PHASE_BODY && call->socket && !call->socket->is_writing;
+  return call->phase == PHASE_BODY && call->socket && call->socket->n_writing == 0;
 }
 
 static double connect_ms(struct upstream_call *base) {
@@ -765,10 +1007,13 @@ static const struct transport_ops OPS = {.start = start,
                                          .connect_ms = connect_ms,
                                          .release = release};
 
-struct transport *transport_h1_new(struct loop *loop, const struct upstream_options *options) {
+struct transport *transport_h1_new(struct upstream *u, struct loop *loop,
+                                   const struct upstream_options *options) {
   struct h1 *h = x_calloc(1, sizeof *h);
   h->base.ops = &OPS;
+  h->upstream = u;
   h->loop = loop;
+  h->ca_file = options->ca_file ? x_strdup(options->ca_file) : NULL;
   h->idle_ms = options->idle_ms;
   list_init(&h->origins);
   list_init(&h->sockets);

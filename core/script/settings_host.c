@@ -65,7 +65,7 @@ static int host_key(lua_State *L) {
   switch (key_new(&key, hex)) {
   case 0: break;
   case ERR_RANGE: return reader_refuse(L, "is no private key: the number is out of range");
-  case ERR_STATE: return reader_refuse(L, "cannot be kept: the system gives no memory for it");
+  case ERR_NOT_NOW: return reader_refuse(L, "cannot be kept: the system gives no memory for it");
   default: return reader_refuse(L, "must be a private key: 64 hex digits, with or without 0x");
   }
   key_free(load->report->key);

@@ -11,6 +11,7 @@ cmd:cc|gcc:gcc
 pc:libuv:libuv1-dev
 pc:luajit:libluajit-5.1-dev
 pc:libcurl:libcurl4-openssl-dev
+pc:libssl:libssl-dev
 pc:nettle:nettle-dev
 pc:sqlite3:libsqlite3-dev
 pc:libsecp256k1:libsecp256k1-dev

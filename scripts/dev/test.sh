@@ -6,7 +6,7 @@
 #   JOBS         compilations at a time (default: the number of cores)
 set -eu
 
-all='build layers headers format luacheck unit unit-asan unit-tsan vectors vectors-asan lua fuzz cost e2e e2e-curl e2e-asan e2e-tsan chaos'
+all='build layers headers format luacheck unit unit-asan unit-tsan vectors vectors-asan lua fuzz cost e2e e2e-curl e2e-tls e2e-asan e2e-tsan chaos'
 steps=${TEST_STEPS:-$all}
 cc=${CC:-gcc}
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 1)}
@@ -65,6 +65,11 @@ step() {
         body-bytes chat clients-that-leave connections distribution errors-that-reach-the-caller \
         chaos failover-before-the-first-byte headers health load no-failover-after-the-first-byte secrets slow-clients \
         stopping ;;
+    e2e-tls)
+      # And over TLS, with the program's own transport.
+      build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_TEST_SLOW=${MOONGATE_TEST_SLOW:-2} MOONGATE_TEST_TLS=1 sh scripts/dev/run-e2e.sh \
+        body-bytes chat clients-that-leave connections errors-that-reach-the-caller chaos \
+        failover-before-the-first-byte headers health no-failover-after-the-first-byte slow-clients stopping ;;
     chaos)
       build SANITIZE=address,undefined "$asan/moongate" &&
         MOONGATE=$asan/moongate MOONGATE_TEST_SLOW=4 MOONGATE_CHAOS_SECONDS=60 sh scripts/dev/run-e2e.sh chaos ;;

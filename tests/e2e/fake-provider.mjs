@@ -6,8 +6,25 @@
 //   p.always(act.ok());                 // every call without a script of its own (the default)
 //   const call = await p.manual();      // the next call is answered by the test itself
 
-import net from 'node:net';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import tls from 'node:tls';
+
+// With MOONGATE_TEST_TLS all fake providers are https:// ones, by a certificate that the harness lets the daemon trust.
+export const certificate = process.env.MOONGATE_TEST_TLS ? makeCertificate() : null;
+
+function makeCertificate() {
+  const folder = mkdtempSync(path.join(tmpdir(), 'moongate-certificate-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const [keyFile, file] = [path.join(folder, 'key.pem'), path.join(folder, 'certificate.pem')];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', keyFile, '-out', file], { stdio: 'pipe' });
+  return { file, key: readFileSync(keyFile), cert: readFileSync(file) };
+}
 
 let counter = 0;
 
@@ -28,6 +45,7 @@ export class FakeProvider {
     this.probes = 0;
     this.connections = 0; // accepted so far
     this.sockets = new Set();
+    this.open = new Set(); // those and, of https:// ones, what is not that far yet
     this.closed = new Map(); // socket: promise of the time of its close
     this.script = [];
     this.usual = act.ok();
@@ -36,14 +54,21 @@ export class FakeProvider {
   }
 
   async listen(port) {
-    this.server = net.createServer({ noDelay: true }, (socket) => this.#serve(socket));
+    const serve = (socket) => this.#serve(socket);
+    this.server = certificate
+      ? tls.createServer({ noDelay: true, key: certificate.key, cert: certificate.cert }, serve).on('tlsClientError', () => {})
+      : net.createServer({ noDelay: true }, serve);
+    this.server.on('connection', (socket) => {
+      this.open.add(socket);
+      socket.once('close', () => this.open.delete(socket));
+    });
     this.server.listen(port, '127.0.0.1');
     await once(this.server, 'listening');
     this.port = this.server.address().port;
   }
 
   get origin() {
-    return `http://127.0.0.1:${this.port}`;
+    return `http${certificate ? 's' : ''}://127.0.0.1:${this.port}`;
   }
 
   // Its entry in a configuration.
@@ -70,7 +95,7 @@ export class FakeProvider {
   async refuse() {
     const closed = once(this.server, 'close');
     this.server.close();
-    for (const s of this.sockets) s.destroy();
+    for (const s of [...this.sockets, ...this.open]) s.destroy();
     await closed;
   }
 
@@ -261,7 +286,7 @@ export class Call {
   }
 
   reset() {
-    this.socket.resetAndDestroy();
+    (this.socket._parent ?? this.socket).resetAndDestroy();
   }
 
   // A clean end of the connection, whatever was promised.
@@ -288,7 +313,8 @@ export function chatAnswer(call, content = 'hello') {
 
 function listModels(call) {
   const data = call.provider.models.map((id) => ({ id, object: 'model', created: 1700000000, owned_by: 'fake' }));
-  call.respond(200, { object: 'list', data });
+  // Connections that were made before the first chat would be used again, and sent again on a fresh one when they fail.
+  call.respond(200, { object: 'list', data }, certificate ? { Connection: 'close' } : {});
 }
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -8,7 +8,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { FakeProvider } from './fake-provider.mjs';
+import { certificate, FakeProvider } from './fake-provider.mjs';
 
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 export const BINARY = path.resolve(ROOT, process.env.MOONGATE ?? 'build/moongate');
@@ -201,13 +201,13 @@ export class Daemon {
 // of open files; `shell`: what runs it as "$0" "$@"; `folder`: that of a daemon that ran before, whose state is found again.
 export async function startDaemon(t, config, { args = [], env, files, shell, program = BINARY, folder = temporaryFolder(t) } = {}) {
   const file = path.join(folder, 'moongate.lua');
-  const defaults = { host: '127.0.0.1', port: 0, workers: 2, healthCheckInterval: 60000 };
+  const defaults = { host: '127.0.0.1', port: 0, workers: 2, healthCheckInterval: 60000, ...(certificate && { tls: { ca: certificate.file } }) };
   const text = typeof config === 'string' ? config : `return ${toLua({ ...defaults, ...config })}\n`;
   writeFileSync(file, text);
   const command = [program, 'run', file, ...args];
   if (shell) command.unshift('sh', '-c', shell);
   if (files) command.unshift('sh', '-c', `ulimit -n ${files}; exec "$0" "$@"`);
-  const state = { XDG_STATE_HOME: path.join(folder, 'state'), ...env };
+  const state = { XDG_STATE_HOME: path.join(folder, 'state'), ...(certificate && { SSL_CERT_FILE: certificate.file }), ...env };
   const child = spawn(command[0], command.slice(1), { env: environment(state), stdio: ['ignore', 'pipe', 'pipe'] });
   const daemon = new Daemon(child);
   Object.assign(daemon, { file, folder });
