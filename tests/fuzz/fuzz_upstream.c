@@ -103,7 +103,7 @@ static void tell(struct story *s, const char *bytes, size_t len, uint32_t seed, 
                                  .user = s};
   *s = (struct story){.what = what};
   buf_init(&s->text, STORY_MAX);
-  struct transport *t = transport_h1_new(&loop, &options);
+  struct transport *t = transport_h1_new(NULL, &loop, &options);
   t->ops->start(t, &req, &s->call);
   turn(s);
   for (size_t at = 0, n; at < len && !s->is_over; at += n) {
