@@ -719,6 +719,13 @@ void exchange_balance(struct exchange *x) {
     exchange_error(x, 404, NULL, "model_not_found", text);
     return;
   }
+  if (!plan_keep_who_does(x->plan, &x->serves, x->route->work)) {
+    char text[MODEL_NAME_MAX + 96];
+    (void)snprintf(text, sizeof text, "No provider of the model `%.*s` serves %s", SPAN_FMT(x->facts.model),
+                   x->route->path);
+    exchange_error(x, 404, NULL, "model_not_found", text);
+    return;
+  }
   if (!hold_to_pin(x)) return;
   uint64_t now_ms = loop_now_ms(x->flow->loop),
            due_ms = x->started_us / 1000 + x->plan->settings.timeouts.total;

@@ -37,6 +37,7 @@ struct route {
   /* Balanced routes: */
   const char *kind;          /* as strategies see it */
   const char *upstream_path; /* joined to the provider's endpoint */
+  enum plan_work work;
   bool is_chat, is_json;
 };
 

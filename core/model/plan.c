@@ -217,6 +217,24 @@ void plan_take_strategy(struct plan *p, const struct plan *from) {
     p->strategy_source.ptr = x_strndup(from->strategy_source.ptr, from->strategy_source.len);
 }
 
+static void note_work(struct plan *p, unsigned slot) {
+  static const struct {
+    enum plan_work work;
+    const char *type;
+  } works[] = {{WORK_CHAT, "chatbot"},
+               {WORK_IMAGES, "text-to-image"},
+               {WORK_IMAGE_EDITS, "image-editing"},
+               {WORK_TRANSCRIPTION, "speech-to-text"},
+               {WORK_EMBEDDINGS, "embedding"}};
+  const struct service *s = p->entries[slot].service;
+  if (!s) return;
+  for (size_t i = 0; i < ARRAY_LEN(works); i++) {
+    if (!span_eq(s->service_type, span_str(works[i].type))) continue;
+    for (unsigned work = 0; work < WORK_N; work++)
+      if (work != works[i].work) slot_add(&p->others[work], slot);
+  }
+}
+
 void plan_seal(struct plan *p) {
   REQUIRE(p->n_entries <= PLAN_PROVIDERS_MAX);
   REQUIRE(p->n_configured <= p->n_entries);
@@ -231,6 +249,7 @@ void plan_seal(struct plan *p) {
   set_list(&p->settings.chain.nodes);
   for (unsigned i = 0; i < p->n_entries; i++) {
     slot_add(&p->all, i);
+    note_work(p, i);
     set_list(&p->entries[i].tags);
   }
   list_own_models(p);
@@ -424,6 +443,13 @@ bool plan_who_serves(const struct plan *p, struct slot_set *out, struct span mod
   if (!route) route = find_route(p->own, p->n_own, model);
   if (route) *out = route->slots;
   return route || !p->settings.strict_models;
+}
+
+bool plan_keep_who_does(const struct plan *p, struct slot_set *serves, enum plan_work work) {
+  uint64_t any = 0;
+  for (unsigned w = 0; w < ARRAY_LEN(serves->w); w++)
+    any |= serves->w[w] &= ~p->others[work].w[w];
+  return any != 0;
 }
 
 typedef enum provider_bar bar_fn(const struct provider *p, uint64_t now_ms);

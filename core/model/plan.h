@@ -145,6 +145,17 @@ struct model_route {
   char **found; /* addresses that discover{} may find, NULL-terminated; NULL: none */
 };
 
+/* What a request asks for. */
+enum plan_work {
+  WORK_CHAT,
+  WORK_IMAGES,
+  WORK_IMAGE_EDITS,
+  WORK_TRANSCRIPTION,
+  WORK_SPEECH,
+  WORK_EMBEDDINGS,
+  WORK_N
+};
+
 struct plan {
   uint32_t refs;
   uint64_t generation; /* 1, 2, 3 … */
@@ -156,6 +167,7 @@ struct plan {
   struct plan_discover *discovers;
   unsigned n_discovers;
   struct slot_set all;
+  struct slot_set others[WORK_N]; /* of each work: the services on chain that do another one */
 
   /* models: sorted by name after plan_seal(). `routes` are the operator's names, `own` the providers' models. */
   unsigned n_routes, n_own;
@@ -211,6 +223,11 @@ void endpoint_release(struct endpoint *e);
  * own is therefore not asked while another one has exactly that model.
  */
 bool plan_who_serves(const struct plan *p, struct slot_set *out, struct span model);
+/*
+ * Takes those out whose service on chain does other work by its type ("chatbot", "text-to-image", "image-editing",
+ * "speech-to-text", "embedding"; one of another type, and a direct provider, may do any). False when nobody is left.
+ */
+bool plan_keep_who_does(const struct plan *p, struct slot_set *serves, enum plan_work work);
 /*
  * Who may be tried now, in configuration order: those of `serves` without `tried` that nothing bars; when that leaves nobody,
  * those that only bad health or a pause for their account bars, unless `panic = "refuse"`. Returns their number; `out` has

@@ -90,6 +90,33 @@ static void a_record_gives_endpoint_model_and_price(void) {
   close_all(p);
 }
 
+static bool does(const struct plan *p, enum plan_work work, uint64_t who) {
+  struct slot_set set = p->all;
+  return plan_keep_who_does(p, &set, work) == (who != 0) && set.w[0] == who;
+}
+
+static void a_service_does_the_work_of_its_type(void) {
+  static const char *const types[] = {"chatbot", "text-to-image", "speech-to-text", "video-generation"};
+  open_registry();
+  for (unsigned i = 0; i < 4; i++) {
+    struct service s = service_of(i + 1, "llama", 50);
+    s.service_type = span_str(types[i]);
+    CHECK(put(s));
+  }
+  struct plan *p = plan_of(4, (unsigned[]){1, 2, 3, 4});
+  finish(p);
+  /* The first is a direct one; of a type that nobody knows here nothing is held against it. */
+  CHECK(does(p, WORK_CHAT, 0x13));
+  CHECK(does(p, WORK_IMAGES, 0x15));
+  CHECK(does(p, WORK_TRANSCRIPTION, 0x19));
+  CHECK(does(p, WORK_IMAGE_EDITS, 0x11));
+  CHECK(does(p, WORK_EMBEDDINGS, 0x11));
+  CHECK(does(p, WORK_SPEECH, 0x11));
+  struct slot_set images = {{0x4}};
+  CHECK(!plan_keep_who_does(p, &images, WORK_CHAT));
+  close_all(p);
+}
+
 static void what_the_configuration_says_wins(void) {
   open_registry();
   (void)put(service_of(1, "llama", 50));
@@ -295,6 +322,7 @@ static void the_end_of_account_trouble_ends_its_pause_alone(void) {
 
 int main(void) {
   RUN(a_record_gives_endpoint_model_and_price);
+  RUN(a_service_does_the_work_of_its_type);
   RUN(what_the_configuration_says_wins);
   RUN(a_changed_record_makes_a_plan_outdated);
   RUN(only_what_matters_is_a_change);
