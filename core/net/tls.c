@@ -7,9 +7,10 @@
 
 #include <arpa/inet.h>
 #include <stdlib.h>
+#include <time.h>
 
-#define RECORD_MAX 16384
-#define TICKET_MAX 65536
+#define RECORD_MAX   16384
+#define TICKET_AGE_S 600
 /* Records around TLS_WRITE_MAX bytes, and whatever a handshake says. */
 #define OUTPUT_MAX ((size_t)4 * TLS_WRITE_MAX)
 
@@ -31,12 +32,11 @@ struct tls {
 };
 
 /*
- * As bytes (i2d_SSL_SESSION), from which each connection makes a session of its own: OpenSSL 3.0 marks one that was
- * resumed as used up, and lets the ticket of the new connection inherit the mark.
+ * A session that no connection has used: OpenSSL 3.0 marks one that was resumed as used up, and lets the ticket of the new
+ * connection inherit the mark. So each gets a copy, which shares the certificates, several KiB, with all others.
  */
 struct tls_ticket {
-  size_t len;
-  unsigned char bytes[];
+  SSL_SESSION *session;
 };
 
 /* ---- bytes between OpenSSL and us ---- */
@@ -77,24 +77,40 @@ static long pipe_control(BIO *b, int what, long number, void *p) {
 
 /* ---- the context ---- */
 
+/* Through bytes, which have neither mark nor history. */
+static SSL_SESSION *unused(SSL_SESSION *session) {
+  unsigned char *bytes = NULL;
+  int len = i2d_SSL_SESSION(session, &bytes);
+  const unsigned char *at = bytes;
+  SSL_SESSION *copy = len > 0 ? d2i_SSL_SESSION(NULL, &at, len) : NULL;
+  OPENSSL_clear_free(bytes, len > 0 ? (size_t)len : 0);
+  return copy;
+}
+
+static bool is_worn(SSL_SESSION *session) {
+  long age_s = (long)time(NULL) - SSL_SESSION_get_time(session);
+  long life_s = (long)SSL_SESSION_get_ticket_lifetime_hint(session);
+  return age_s < 0 || age_s > TICKET_AGE_S || (life_s > 0 && age_s > life_s / 2);
+}
+
+/* One serves many connections; a new one is taken when it was refused, or has come to some age. */
 static int on_ticket(SSL *ssl, SSL_SESSION *session) {
   struct tls *t = SSL_get_app_data(ssl);
-  int len = i2d_SSL_SESSION(session, NULL);
-  if (len <= 0 || len > TICKET_MAX) return 0;
-  struct tls_ticket *ticket = x_malloc(sizeof *ticket + (size_t)len);
-  unsigned char *at = ticket->bytes;
-  ticket->len = (size_t)i2d_SSL_SESSION(session, &at);
-  tls_ticket_free(*t->ticket);
-  *t->ticket = ticket;
-  return 0; /* the session stays OpenSSL's */
+  struct tls_ticket *before = *t->ticket;
+  if (before && SSL_session_reused(ssl) && !is_worn(before->session)) return 0;
+  SSL_SESSION *copy = unused(session);
+  if (!copy) return 0;
+  tls_ticket_free(before);
+  *t->ticket = x_malloc(sizeof **t->ticket);
+  (*t->ticket)->session = copy;
+  return 0; /* `session` stays OpenSSL's */
 }
 
 static void resume(SSL *ssl, const struct tls_ticket *ticket) {
-  const unsigned char *at = ticket->bytes;
-  SSL_SESSION *session = d2i_SSL_SESSION(NULL, &at, (long)ticket->len);
-  if (!session) return;
-  (void)SSL_set_session(ssl, session);
-  SSL_SESSION_free(session);
+  SSL_SESSION *copy = SSL_SESSION_dup(ticket->session);
+  if (!copy) return;
+  (void)SSL_set_session(ssl, copy);
+  SSL_SESSION_free(copy);
 }
 
 static bool set_up(struct tls_context *c, const char *ca_file, char err[TLS_ERROR_MAX]) {
@@ -185,7 +201,7 @@ void tls_free(struct tls *t) {
 }
 
 void tls_ticket_free(struct tls_ticket *ticket) {
-  if (ticket) wipe(ticket, sizeof *ticket + ticket->len);
+  if (ticket) SSL_SESSION_free(ticket->session);
   free(ticket);
 }
 
