@@ -333,7 +333,7 @@ uint32_t lb_abi_rendezvous(const struct lb_call *call, double key, double factor
   double room = factor * ((double)running + 1) / total;
   for (uint32_t i = 0; i < n; i++) {
     double u = us[i] = (mix(from ^ f->seeds[i]) + 0.5) * 0x1p-32;
-    double bound = 2 * (1 - u) / ((1 + u) * f->shares[i]);
+    double bound = 2 * (1 - u) * f->per_request[i] / (1 + u);
     bool is_out = (f->base[i] >= out) | (candidate(g, i)->in_flight >= room * f->shares[i]);
     bounds[i] = bound + NEVER_IF[is_out];
   }
@@ -342,6 +342,12 @@ uint32_t lb_abi_rendezvous(const struct lb_call *call, double key, double factor
   (void)collect(found, bounds, n, lowest);
   uint32_t best = found[0];
   if (f->is_even) return best + 1;
+  /* -ln u is at most (1 - u) / u: mostly nobody else can be as short. */
+  double most = (1 - us[best]) / us[best] * f->per_request[best] * (1 + 4 * DBL_EPSILON);
+  uint32_t n_close = 0;
+  for (uint32_t i = 0; i < n; i++)
+    n_close += bounds[i] <= most;
+  if (LIKELY(n_close < 2)) return best + 1;
   double shortest = -log(us[best]) / f->shares[best];
   for (uint32_t i = 0; i < n; i++) {
     if (LIKELY(bounds[i] > shortest * (1 + 4 * DBL_EPSILON)) || i == best) continue;
