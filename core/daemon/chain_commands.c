@@ -73,7 +73,7 @@ static bool load(struct session_of_a_command *s, const char *config, const char 
   o.n_providers = 1;
   s->plan = settings_load(&s->report, config, SPAN_NONE, &o, s->registry);
   if (!s->plan) (void)fprintf(stderr, "%s", buf_cstr(&s->report.problems));
-  const char *trouble = s->plan ? upstream_prepare_tls() : NULL;
+  const char *trouble = s->plan ? upstream_prepare_tls(s->plan->settings.tls_ca) : NULL;
   if (trouble) (void)fprintf(stderr, "moongate: %s\n", trouble);
   return s->plan && !trouble;
 }

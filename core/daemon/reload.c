@@ -44,7 +44,7 @@ static bool needs_tls(const struct plan *p) {
 static struct plan *load_settings(struct settings_report *report, const struct options *o, struct span text,
                                   struct registry *registry) {
   struct plan *plan = settings_load(report, o->config, text, &o->overrides, registry);
-  const char *trouble = plan && needs_tls(plan) ? upstream_prepare_tls() : NULL;
+  const char *trouble = plan && needs_tls(plan) ? upstream_prepare_tls(plan->settings.tls_ca) : NULL;
   if (trouble) {
     buf_putf(&report->problems, "%s\n", trouble);
     report->n_problems++;

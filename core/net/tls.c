@@ -128,14 +128,9 @@ static bool set_up(struct tls_context *c, const char *ca_file, char err[TLS_ERRO
   (void)SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   (void)SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(c->ssl, on_ticket);
-  if (ca_file ? SSL_CTX_load_verify_locations(c->ssl, ca_file, NULL)
-              : SSL_CTX_set_default_verify_paths(c->ssl))
-    return true;
-  const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-  (void)snprintf(err, TLS_ERROR_MAX, "the certificates to trust cannot be read: %s",
-                 reason ? reason : "unknown error");
-  ERR_clear_error();
-  return false;
+  X509_STORE *trusted = trust_find(ca_file, err);
+  if (trusted) SSL_CTX_set1_cert_store(c->ssl, trusted);
+  return trusted != NULL;
 }
 
 struct tls_context *tls_context_new(const char *ca_file, char err[TLS_ERROR_MAX]) {

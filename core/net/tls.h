@@ -11,6 +11,7 @@
 #define MOONGATE_NET_TLS_H
 
 #include "base/span.h"
+#include "net/trust.h"
 
 #include <sys/types.h>
 #include <uv.h>
@@ -21,9 +22,9 @@ struct tls_ticket; /* what a later connection to the same host resumes */
 
 /* What tls_write() may be given between two looks at tls_output(). */
 #define TLS_WRITE_MAX 65536
-#define TLS_ERROR_MAX 160
+#define TLS_ERROR_MAX TRUST_ERROR_MAX
 
-/* `ca_file`: PEM, in place of the system's; NULL: the system's. NULL with a text in err when it cannot be used. */
+/* `ca_file`: as trust_find() takes it. NULL with a text in err when it cannot be used. */
 struct tls_context *tls_context_new(const char *ca_file, char err[TLS_ERROR_MAX]);
 /* All its connections are freed. */
 void tls_context_free(struct tls_context *c);

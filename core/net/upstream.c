@@ -1,5 +1,6 @@
 #include "net/transport.h"
 #include "net/curl_library.h"
+#include "net/trust.h"
 
 #include <stdlib.h>
 
@@ -10,11 +11,14 @@ struct upstream {
   struct transport *first, *curl; /* the same with is_curl_only; curl is NULL until it is needed */
 };
 
-const char *upstream_prepare_tls(void) {
+const char *upstream_prepare_tls(const char *ca_file) {
+  static _Thread_local char trouble[TRUST_ERROR_MAX];
+  if (!trust_prepare(ca_file, trouble)) return trouble;
   return curl_library_load();
 }
 
 void upstream_global_release(void) {
+  trust_release();
   curl_library_release();
 }
 

@@ -65,9 +65,10 @@ struct upstream_options {
 
 /*
  * Before the first call over https://, and before upstream_new() with is_curl_only: NULL, or why there will be none
- * (static text). By the thread that reads configurations, for it blocks for milliseconds the first time: net/curl_library.
+ * (static text, until this thread's next call). By the thread that reads configurations, for it blocks for milliseconds
+ * the first time: net/curl_library, net/trust.
  */
-const char *upstream_prepare_tls(void) MUST_CHECK;
+const char *upstream_prepare_tls(const char *ca_file) MUST_CHECK;
 /* At the end of the process. */
 void upstream_global_release(void);
 /* HTTP/1.1 on our own transport, with TLS for https://; HTTP/2, where the provider chooses it, on libcurl's multi

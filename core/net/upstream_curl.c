@@ -322,6 +322,8 @@ static CURL *new_easy(struct curl_transport *u, struct curl_call *call) {
   (void)libcurl.easy_setopt(e, CURLOPT_MAXAGE_CONN, u->idle_s);
   (void)libcurl.easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 65536L);
   if (u->ca_file) (void)libcurl.easy_setopt(e, CURLOPT_CAINFO, u->ca_file);
+  /* Without a folder of certificates libcurl reads its file once for all connections (7.87), not within handshakes. */
+  (void)libcurl.easy_setopt(e, CURLOPT_CAPATH, NULL);
   return e;
 }
 
