@@ -1,10 +1,13 @@
 // An application with the published openai client, over both transports: each of its calls, their errors and their ends.
 
 import assert from 'node:assert/strict';
+import { File } from 'node:buffer';
 import { test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
 import { act, chatAnswer, chatChunk } from './fake-provider.mjs';
 import { MESSAGES, counters, eventually, setup, within } from './harness.mjs';
+
+globalThis.File ??= File; // the client asks for it, and node 18 has it elsewhere
 
 const clientOf = (moon, options = {}) => new OpenAI({ baseURL: `${moon.url}/v1`, apiKey: 'of-the-client', maxRetries: 0, ...options });
 

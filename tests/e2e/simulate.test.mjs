@@ -5,9 +5,10 @@ import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { BINARY, CHAT, IS_SANITIZED, runMoongate, startDaemon, temporaryFolder, toLua } from './harness.mjs';
 
-const ROOT = path.resolve(import.meta.dirname, '../..');
+const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const SCENARIOS = path.join(ROOT, 'examples/scenarios');
 
 const simulate = (...args) => runMoongate(['strategy', 'simulate', ...args], { ms: 60000 });
