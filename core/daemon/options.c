@@ -154,6 +154,13 @@ const struct command_spec OPTIONS_COMMANDS[] = {
      "  moongate token 0x1234567890123456789012345678901234567890 --rpc https://evmrpc.0g.ai --duration 600\n"
      "  curl -H \"Authorization: Bearer $(moongate token 0x1234…)\" "
      "https://provider.example/v1/proxy/chat/completions …\n"},
+    {"Chain", "verify", "ID", ON_VERIFY, COMMAND_VERIFY, PRINTS_NOTHING, AT(verify.id),
+     "ask a running balancer whether an answer is proved",
+     "ID is the ZG-Res-Key header of an answer, or the id in it. The balancer asks the provider that\n"
+     "gave the answer for its signature, and compares it with the contract and with the bytes that\n"
+     "passed. Exit code 0 when the answer is valid, else 1.\n",
+     "  moongate verify 6f1a3c0e-0a4e-4b0a-9d57-2f5a3b0f7f11\n"
+     "  moongate verify chatcmpl-123 --port 8080 --json\n"},
     {"Try", "strategy simulate", "FILE|PRESET", ON_SIMULATE, COMMAND_STRATEGY_SIMULATE, PRINTS_NOTHING,
      AT(simulate.strategy), "run a strategy over made-up providers in virtual time",
      "Lets the real strategy choose among made-up providers, with the service's own rules for\n"
@@ -167,13 +174,6 @@ const struct command_spec OPTIONS_COMMANDS[] = {
      "Answers chats as a provider would, as slowly and as badly as the flags say.\n",
      "  moongate sim-provider --port 9001\n"
      "  moongate sim-provider --port 9002 --latency 300 --tokens-per-second 40 --error-rate 0.1\n"},
-    {"Check", "verify", "ID", ON_VERIFY, COMMAND_VERIFY, PRINTS_NOTHING, AT(verify.id),
-     "ask a running balancer whether an answer is proved",
-     "ID is the ZG-Res-Key header of an answer, or the id in it. The balancer asks the provider that\n"
-     "gave the answer for its signature, and compares it with the contract and with the bytes that\n"
-     "passed. Exit code 0 when the answer is valid, else 1.\n",
-     "  moongate verify 6f1a3c0e-0a4e-4b0a-9d57-2f5a3b0f7f11\n"
-     "  moongate verify chatcmpl-123 --port 8080 --json\n"},
     {"Other", "completion", "bash|zsh|fish", 0, COMMAND_HELP, PRINTS_COMPLETION, AT(topic),
      "print a script that completes commands and flags", "Prints a completion script for the shell.\n",
      "  moongate completion bash > /etc/bash_completion.d/moongate\n"
