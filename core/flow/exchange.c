@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/redact.h"
+#include "wire/multipart.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -157,6 +158,8 @@ struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_
     const struct http_field *type = http_find(req->fields, req->n_fields, HTTP_FIELD_CONTENT_TYPE);
     x->has_content_type = type != NULL;
     x->is_json = route && is_read_as_json(route, type ? type->value : SPAN_NONE);
+    if (route && route->kind && !x->is_json && type)
+      x->boundary = arena_copy(&x->arena, multipart_boundary(type->value));
   }
   if (req && route && route->kind) {
     const struct http_field *session = http_find(req->fields, req->n_fields, HTTP_FIELD_X_SESSION_ID);
@@ -708,7 +711,12 @@ void exchange_balance(struct exchange *x) {
   struct request_fault fault;
   x->body_bytes = x->body.len;
   if (x->body.len) x->prefix_hash = hash53(span_make(x->body.data, x->body.len < 1024 ? x->body.len : 1024));
-  if (x->is_json && !request_body_read(&x->facts, &fault, buf_span(&x->body), x->route->is_chat, &x->arena)) {
+  bool is_read = true;
+  if (x->is_json)
+    is_read = request_body_read(&x->facts, &fault, buf_span(&x->body), x->route->is_chat, &x->arena);
+  else if (x->boundary.len)
+    is_read = request_body_read_form(&x->facts, &fault, buf_span(&x->body), x->boundary, &x->arena);
+  if (!is_read) {
     exchange_error(x, 400, "invalid_request_error", fault.code, fault.message);
     return;
   }

@@ -76,6 +76,7 @@ struct exchange {
   struct span fields;   /* these, and ours that are the same for each attempt */
   struct span session_key;
   struct span pin;           /* the provider that the client insists on; empty: any */
+  struct span boundary;      /* of the form that the body is; empty: it is none */
   struct request_body facts; /* found in the body */
 
   uint64_t started_us;

@@ -1,5 +1,6 @@
 #include "wire/request_body.h"
 #include "wire/json.h"
+#include "wire/multipart.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -31,6 +32,16 @@ static bool refuse_json(struct reading *r, const struct json_fault *fault, int e
                 line, column);
 }
 
+static bool set_model(struct reading *r, struct span name) {
+  if (name.len == 0) return refuse(r, "invalid_model", "model must not be empty");
+  if (name.len > REQUEST_MODEL_MAX) return refuse(r, "invalid_model", "model is longer than 256 bytes");
+  for (size_t i = 0; i < name.len; i++)
+    if ((unsigned char)name.ptr[i] < 0x20 || name.ptr[i] == 0x7f)
+      return refuse(r, "invalid_model", "model must not contain control characters");
+  r->body->model = name;
+  return true;
+}
+
 static bool take_model(struct reading *r, const struct json_member *m) {
   if (m->type != JSON_STRING) return refuse(r, "invalid_model", "model must be a string");
   if (m->value.len > 6 * REQUEST_MODEL_MAX + 2)
@@ -39,12 +50,7 @@ static bool take_model(struct reading *r, const struct json_member *m) {
   size_t len = 0;
   if (!name || json_unescape(name, m->value.len, &len, m->value))
     return refuse(r, "invalid_model", "model is not a valid Unicode string");
-  if (len == 0) return refuse(r, "invalid_model", "model must not be empty");
-  if (len > REQUEST_MODEL_MAX) return refuse(r, "invalid_model", "model is longer than 256 bytes");
-  for (size_t i = 0; i < len; i++)
-    if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-      return refuse(r, "invalid_model", "model must not contain control characters");
-  r->body->model = span_make(name, len);
+  if (!set_model(r, span_make(name, len))) return false;
   r->body->model_at = (size_t)(m->value.ptr - r->text.ptr);
   r->body->model_len = m->value.len;
   return true;
@@ -116,6 +122,23 @@ bool request_body_read(struct request_body *b, struct request_fault *fault, stru
   if (m[M_CACHE_KEY].type == JSON_STRING && key.len <= 1024)
     b->cache_key = span_make(key.ptr + 1, key.len - 2);
   return true;
+}
+
+bool request_body_read_form(struct request_body *b, struct request_fault *fault, struct span form,
+                            struct span boundary, struct arena *arena) {
+  request_body_init(b);
+  struct reading r = {b, fault, form, arena};
+  struct multipart_field fields[] = {{.name = SPAN("model")}, {.name = SPAN("stream")}};
+  multipart_find(fields, ARRAY_LEN(fields), form, boundary);
+  for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+    if (fields[i].count > 1)
+      return refuse(&r, "repeated_field", "The form has more than one field \"%.*s\"",
+                    SPAN_FMT(fields[i].name));
+  b->is_stream = span_eq(fields[1].value, SPAN("true"));
+  if (!fields[0].count) return true;
+  if (!set_model(&r, fields[0].value)) return false;
+  b->model = arena_copy(arena, b->model); /* the form may go before the exchange does */
+  return b->model.ptr != NULL;
 }
 
 /* The name as JSON, in the arena. Names rarely need an escape. */

@@ -1,6 +1,6 @@
 /*
- * request_body: what a balanced request's JSON body says that the engine must know, and how the body goes on to a
- * provider: the client's bytes with at most two spans replaced. Nothing is ever re-serialised.
+ * request_body: what a balanced request's body, JSON or a form, says that the engine must know, and how the body goes on
+ * to a provider: the client's bytes with at most two spans replaced. Nothing is ever re-serialised.
  *
  * Thread: any; no state but the caller's. Spans point into the body or into the arena.
  */
@@ -45,6 +45,12 @@ void request_body_init(struct request_body *b);
  */
 bool request_body_read(struct request_body *b, struct request_fault *fault, struct span text, bool is_chat,
                        struct arena *arena) MUST_CHECK;
+/*
+ * Reads model and stream out of a form (multipart/form-data), which goes on to providers byte for byte: its model
+ * chooses among them and is never replaced.
+ */
+bool request_body_read_form(struct request_body *b, struct request_fault *fault, struct span form,
+                            struct span boundary, struct arena *arena) MUST_CHECK;
 /*
  * The segments to send. `model` replaces the one in the body, or is inserted when there is none (ptr NULL: it stays);
  * with_usage adds what b->usage says.

@@ -55,3 +55,49 @@ test('a provider without a configured model is listed with what it says itself',
     return data.map((m) => m.id).sort().join() === 'own-1,own-2';
   });
 });
+
+// A form as clients send it; a field's value may repeat.
+function form(fields, type = 'multipart/form-data; boundary=--x--y') {
+  const parts = fields.map(([name, value]) => `----x--y\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`);
+  return { method: 'POST', path: '/v1/audio/transcriptions', headers: { 'Content-Type': type }, body: `${parts.join('')}----x--y--\r\n` };
+}
+
+test('the model of a form chooses its provider, and the form passes as it came', async (t) => {
+  const { moon, byId } = await setup(t, {
+    providers: [{ id: 'a', model: 'm-one' }, { id: 'b', model: 'm-two' }, { id: 'c', model: 'm-three' }], models: { alias: ['c'] }, strictModels: true,
+  });
+  const file = ['file"; filename="model', '\r\nname="model"\r\n\r\nm-one\r\n----x'];
+  for (const [model, id] of [['m-one', 'a'], ['m-two', 'b'], ['alias', 'c']]) {
+    for (const fields of [[file, ['model', model]], [['model', model], file]]) {
+      const request = form(fields);
+      for (let i = 0; i < 3; i++) assert.equal((await ask(moon, request)).header('x-provider-address'), id);
+      assert.equal(byId[id].calls.at(-1).body.toString(), request.body);
+    }
+  }
+  assertError(await ask(moon, form([['model', 'nobody']])), 404, { code: 'model_not_found' });
+});
+
+test('a form that names two models, or none that can be one, is refused', async (t) => {
+  const { moon, providers } = await setup(t);
+  for (const fields of [[['model', 'fake-model'], ['model', 'fake-model']], [['model', '']], [['model', 'a\nb']], [['model', 'x'.repeat(257)]], [['stream', 'true'], ['stream', 'false']]])
+    assertError(await ask(moon, form(fields)), 400, { type: 'invalid_request_error' });
+  assert.equal(providers[0].calls.length, 0);
+});
+
+test('a form without a model, and what is no form, go to everyone', async (t) => {
+  const { moon } = await setup(t, { providers: [{ id: 'a', model: 'm-one' }, { id: 'b', model: 'm-two' }] });
+  for (const request of [form([['prompt', 'x']]), form([['model', 'm-one']], 'multipart/form-data'), form([['model', 'm-one']], 'application/octet-stream')]) {
+    const seen = new Set();
+    for (let i = 0; i < 4; i++) seen.add((await ask(moon, request)).header('x-provider-address'));
+    assert.deepEqual([...seen].sort(), ['a', 'b']);
+  }
+});
+
+test('the openai client transcribes a file', async (t) => {
+  const { moon, byId } = await setup(t, { providers: [{ id: 'a', model: 'm-one' }, { id: 'b', model: 'whisper-1' }] });
+  byId.b.always((call) => call.respond(200, { text: 'heard' }));
+  const client = new OpenAI({ baseURL: `${moon.url}/v1`, apiKey: 'x', maxRetries: 0 });
+  const sound = new File([Buffer.alloc(100000, '\r\n--')], 'sound.wav');
+  for (let i = 0; i < 3; i++) assert.equal((await client.audio.transcriptions.create({ file: sound, model: 'whisper-1' })).text, 'heard');
+  assert.equal(byId.a.calls.length, 0);
+});
