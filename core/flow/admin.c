@@ -50,8 +50,14 @@ static void put_counters(struct json_writer *w, struct provider *p, uint64_t now
   put_double(w, "throttleRate", &p->throttle_rate);
   json_key(w, "consecutiveFailures");
   json_int(w, shared_get_u32(&p->consecutive_failures));
-  put_double(w, "rateLimitRequestsLeft", &p->rl_requests_left);
-  put_double(w, "rateLimitTokensLeft", &p->rl_tokens_left);
+  struct provider_rest rest;
+  provider_read_limits(p, &rest);
+  json_key(w, "rateLimitRequestsLeft");
+  json_double(w, rest.requests_left);
+  json_key(w, "rateLimitTokensLeft");
+  json_double(w, rest.tokens_left);
+  json_key(w, "rateLimitResetMs");
+  json_double(w, rest.reset_ms);
   json_key(w, "stateSinceMs");
   uint64_t since = __atomic_load_n(&p->state_since_ms, __ATOMIC_RELAXED);
   json_int(w, (int64_t)(now > since ? now - since : 0));

@@ -116,7 +116,7 @@ void attempt_resume(struct attempt *a) {
 
 /* ---- the answer ---- */
 
-static bool is_relayed(enum http_field_id id) {
+static bool is_relayed(enum http_field_id id, int status) {
   switch (id) {
   case HTTP_FIELD_SERVER:
   case HTTP_FIELD_SET_COOKIE:
@@ -126,6 +126,8 @@ static bool is_relayed(enum http_field_id id) {
   /* set by us: */
   case HTTP_FIELD_X_PROVIDER_ADDRESS:
   case HTTP_FIELD_X_REQUEST_ID: return false;
+  /* A refusal for a limit gets one of ours: see flow/failure. */
+  case HTTP_FIELD_RETRY_AFTER: return status != 429 && status != 503;
   default: return !http_is_hop_by_hop(id);
   }
 }
@@ -140,7 +142,8 @@ static bool keep_fields(struct attempt *a, const struct http_response *head) {
   bool keep[HTTP_FIELDS_MAX], has_connection = http_find(head->fields, head->n_fields, HTTP_FIELD_CONNECTION);
   for (unsigned i = 0; i < head->n_fields; i++) {
     const struct http_field *f = &head->fields[i];
-    keep[i] = is_relayed(f->id) && !is_ours(f->name) &&
+    a->says_should_retry |= f->id == HTTP_FIELD_X_SHOULD_RETRY;
+    keep[i] = is_relayed(f->id, head->status) && !is_ours(f->name) &&
               !(has_connection && http_is_named_by_connection(head->fields, head->n_fields, f->name));
     if (keep[i]) len += f->name.len + f->value.len + 4;
   }
@@ -164,62 +167,6 @@ static bool keep_fields(struct attempt *a, const struct http_response *head) {
   return true;
 }
 
-static double field_number(const struct http_response *head, enum http_field_id id) {
-  const struct http_field *f = http_find(head->fields, head->n_fields, id);
-  uint64_t n;
-  return f && span_to_u64(f->value, UINT64_MAX / 16, &n) ? (double)n : NAN;
-}
-
-/* "1s", "6m0s", "120ms" or plain seconds. */
-static double field_duration_ms(const struct http_response *head, enum http_field_id id) {
-  const struct http_field *f = http_find(head->fields, head->n_fields, id);
-  if (!f || f->value.len == 0 || f->value.len > 31) return NAN;
-  char text[32];
-  memcpy(text, f->value.ptr, f->value.len);
-  text[f->value.len] = '\0';
-  double total = 0;
-  for (char *at = text; *at;) {
-    char *unit;
-    double n = strtod(at, &unit);
-    if (unit == at || !(n >= 0) || !(n < 1e9)) return NAN;
-    double scale = 1000;
-    if (unit[0] == 'm' && unit[1] == 's') {
-      scale = 1;
-      unit += 2;
-    } else if (*unit == 'h' || *unit == 'm' || *unit == 's') {
-      scale = *unit == 'h' ? 3600e3 : *unit == 'm' ? 60e3 : 1000;
-      unit++;
-    }
-    total += n * scale;
-    at = unit;
-  }
-  return total;
-}
-
-static void store_double(double *at, double x) {
-  __atomic_store(at, &x, __ATOMIC_RELAXED);
-}
-
-static void note_rate_limits(struct provider *p, const struct http_response *head) {
-  double requests = field_number(head, HTTP_FIELD_X_RATELIMIT_REMAINING_REQUESTS);
-  double tokens = field_number(head, HTTP_FIELD_X_RATELIMIT_REMAINING_TOKENS);
-  double reset = field_duration_ms(head, HTTP_FIELD_X_RATELIMIT_RESET_REQUESTS);
-  if (!isnan(requests)) store_double(&p->rl_requests_left, requests);
-  if (!isnan(tokens)) store_double(&p->rl_tokens_left, tokens);
-  if (!isnan(reset)) store_double(&p->rl_reset_ms, reset);
-}
-
-static void note_retry_after(struct attempt *a, const struct http_response *head) {
-  uint64_t ms = 0;
-  const struct http_field *f = http_find(head->fields, head->n_fields, HTTP_FIELD_RETRY_AFTER_MS);
-  bool is_known = f && span_to_u64(f->value, 86400000, &ms);
-  if (!is_known) {
-    f = http_find(head->fields, head->n_fields, HTTP_FIELD_RETRY_AFTER);
-    is_known = f && http_retry_after_ms(f->value, clock_wall_ms(), &ms);
-  }
-  if (is_known) a->outcome.retry_after_ms = (uint32_t)(ms < UINT32_MAX ? ms : UINT32_MAX);
-}
-
 static void fail(struct attempt *a, enum outcome_class class, const char *detail) {
   explain(a, "%s", detail);
   end(a, class);
@@ -229,8 +176,10 @@ static void on_head(void *user, const struct http_response *head) {
   struct attempt *a = user;
   a->status = head->status;
   a->outcome.connect_ms = upstream_connect_ms(a->call);
-  note_rate_limits(a->entry->provider, head);
-  note_retry_after(a, head);
+  struct limits limits;
+  limits_read(&limits, head);
+  provider_note_limits(a->entry->provider, &limits);
+  a->outcome.retry_after_ms = head->status == 429 ? limits_wait_ms(&limits) : limits.retry_after_ms;
   if (!keep_fields(a, head)) {
     fail(a, OUTCOME_BAD_RESPONSE, "its fields are too large");
     return;
@@ -428,6 +377,7 @@ static void send_request(struct attempt *a, struct span path, struct span fields
   a->status = 0;
   a->fields = a->res_key = SPAN_NONE; /* of the answer before, when a token was refused */
   a->outcome.retry_after_ms = 0;
+  a->says_should_retry = false;
   a->began_us = clock_mono_us();
   a->first_byte_us = 0;
   buf_clear(&a->held);

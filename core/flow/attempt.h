@@ -64,9 +64,10 @@ struct attempt {
   const char *detail; /* why it failed, for log and error texts; never NULL */
   /* The answer: */
   int status;
-  struct span fields;  /* end-to-end fields to relay, in `arena` */
-  uint64_t length;     /* of the body, or REPLY_LENGTH_UNKNOWN */
-  struct span res_key; /* ZG-Res-Key, in `arena`; empty: none */
+  struct span fields;     /* end-to-end fields to relay, in `arena` */
+  bool says_should_retry; /* x-should-retry is among them */
+  uint64_t length;        /* of the body, or REPLY_LENGTH_UNKNOWN */
+  struct span res_key;    /* ZG-Res-Key, in `arena`; empty: none */
   struct answer answer;
   struct buf held;
   struct arena *arena;

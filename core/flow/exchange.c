@@ -1,5 +1,6 @@
 #include "flow/exchange.h"
 #include "flow/audit.h"
+#include "flow/failure.h"
 #include "flow/verification.h"
 #include "flow/overload.h"
 #include "base/clock.h"
@@ -343,26 +344,6 @@ static void fill_request(struct exchange *x, struct lb_request *r, uint64_t now_
   };
 }
 
-static uint32_t retry_after_s(const struct exchange *x) {
-  uint64_t now = clock_mono_ms(), least = UINT64_MAX;
-  for (unsigned i = 0; i < x->plan->n_entries; i++) {
-    if (!slot_has(&x->serves, i)) continue;
-    uint64_t ms = provider_free_in_ms(x->plan->entries[i].provider, now);
-    if (ms && ms < least) least = ms;
-  }
-  return least == UINT64_MAX ? 1 : (uint32_t)((least + 999) / 1000);
-}
-
-static void nobody_available(struct exchange *x, const char *reason) {
-  char text[256];
-  (void)snprintf(text, sizeof text, "No available provider%s%.*s%s%s",
-                 x->facts.model.len ? " for model " : "",
-                 (int)(x->facts.model.len < 100 ? x->facts.model.len : 100),
-                 x->facts.model.len ? x->facts.model.ptr : "", reason[0] ? ": " : "", reason);
-  struct reply_extra extra = {.retry_after_s = retry_after_s(x)};
-  answer_error(x, 503, NULL, "no_available_provider", span_str(text), &extra);
-}
-
 static void try_provider(struct exchange *x, unsigned slot) {
   const struct plan_entry *e = &x->plan->entries[slot];
   slot_add(&x->tried, slot);
@@ -409,8 +390,6 @@ static void keep_plan(struct exchange *x, const struct decision *d) {
   x->n_planned = d->n - 1;
 }
 
-static void relay_failure(struct exchange *x);
-
 static void select_provider(struct exchange *x) {
   x->state = EXCHANGE_SELECTING;
   uint16_t candidates[PLAN_PROVIDERS_MAX];
@@ -418,9 +397,9 @@ static void select_provider(struct exchange *x) {
   unsigned n = plan_candidates(x->plan, candidates, &x->serves, &x->tried, now_us / 1000);
   if (n == 0) {
     if (x->n_attempts)
-      relay_failure(x);
+      failure_relay(x);
     else
-      nobody_available(x, "");
+      failure_nobody(x, "");
     return;
   }
   int planned = next_planned(x, candidates, n);
@@ -434,9 +413,9 @@ static void select_provider(struct exchange *x) {
   decide_select(x->generation, &d, &r, candidates, n, &x->flow->rng);
   if (d.n == 0) {
     if (x->n_attempts)
-      relay_failure(x);
+      failure_relay(x);
     else
-      nobody_available(x, d.reason);
+      failure_nobody(x, d.reason);
     return;
   }
   keep_plan(x, &d);
@@ -468,7 +447,7 @@ static void on_delay_over(struct wheel_timer *t) {
   uint64_t now = clock_mono_ms();
   if (x->budget_wait_until_ms == 0) x->budget_wait_until_ms = now + BUDGET_WAIT_MS;
   if (now >= x->budget_wait_until_ms) {
-    relay_failure(x);
+    failure_relay(x);
     return;
   }
   loop_timer_start(x->flow->loop, &x->delay, on_delay_over,
@@ -483,7 +462,7 @@ static void retry_or_give_up(struct exchange *x) {
   uint32_t delay_ms = 0;
   enum decide_verdict v = decide_retry(x->generation, &delay_ms, &r, a->slot, &a->outcome);
   if (v == DECIDE_STOP || x->n_attempts > x->plan->settings.max_retries) {
-    relay_failure(x);
+    failure_relay(x);
     return;
   }
   static struct log_limit limit;
@@ -513,59 +492,12 @@ static void retry_or_give_up(struct exchange *x) {
 
 /* ---- how it ends ---- */
 
-/* The provider's own error, as it came but for loaded secrets. */
-static void relay_error_body(struct exchange *x) {
-  struct attempt *a = &x->attempt;
-  (void)redact_apply(&a->held);
+void exchange_relay_error(struct exchange *x, struct span fields) {
+  const struct attempt *a = &x->attempt;
   note_end(x, a->status, outcome_name(a->outcome.class));
-  struct span fields = a->fields;
-  struct buf clean;
-  buf_init(&clean, HTTP_RESPONSE_HEAD_MAX + 1024);
-  if (redact_finds(fields) && buf_append_span(&clean, fields) == 0) {
-    (void)redact_apply(&clean);
-    fields = buf_span(&clean);
-  }
   (void)reply_begin(&x->reply, a->status, fields, a->held.len, buf_span(&a->held));
   reply_end(&x->reply);
-  buf_release(&clean);
   exchange_free(x);
-}
-
-static void relay_failure(struct exchange *x) {
-  const struct attempt *a = &x->attempt;
-  char text[256];
-  const char *id = a->entry->provider->id;
-  switch (a->outcome.class) {
-  case OUTCOME_CLIENT_ERROR:
-  case OUTCOME_CONTENT_POLICY:
-  case OUTCOME_RATE_LIMITED:
-  case OUTCOME_OVERLOADED:
-  case OUTCOME_SERVER:
-    if (a->status >= 400) {
-      relay_error_body(x);
-      return;
-    }
-    break;
-  case OUTCOME_AUTH:
-    exchange_error(x, 502, NULL, "provider_error", "provider refused our credentials");
-    return;
-  case OUTCOME_EXHAUSTED:
-    (void)snprintf(text, sizeof text, "The account at provider %s is exhausted", id);
-    exchange_error(x, 502, NULL, "provider_error", text);
-    return;
-  case OUTCOME_TIMEOUT_CONNECT:
-  case OUTCOME_TIMEOUT_TTFT:
-  case OUTCOME_TIMEOUT_IDLE:
-  case OUTCOME_TIMEOUT_TOTAL:
-    (void)snprintf(text, sizeof text, "Provider %s did not answer in time (%s)", id,
-                   outcome_name(a->outcome.class));
-    exchange_error(x, 504, NULL, "provider_timeout", text);
-    return;
-  default: break;
-  }
-  (void)snprintf(text, sizeof text, "Provider %s failed (%s%s%s)", id, outcome_name(a->outcome.class),
-                 a->detail[0] ? ": " : "", a->detail);
-  exchange_error(x, 502, NULL, "provider_error", text);
 }
 
 static void file_session(struct exchange *x) {
@@ -678,9 +610,7 @@ static void on_deadline(struct wheel_timer *t) {
     break_stream(x);
     return;
   }
-  char text[96];
-  (void)snprintf(text, sizeof text, "No answer within %u ms", x->plan->settings.timeouts.total);
-  exchange_error(x, 504, NULL, "provider_timeout", text);
+  failure_late(x);
 }
 
 /* A client may insist on one provider; then nobody else is asked. False: the error has been answered. */

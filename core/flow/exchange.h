@@ -120,6 +120,8 @@ void exchange_answer(struct exchange *x, int status, const char *content_type, s
 void exchange_error(struct exchange *x, int status, const char *type, const char *code, const char *message);
 void exchange_error_with(struct exchange *x, int status, const char *code, struct span message,
                          const struct reply_extra *extra);
+/* With the status and body of its attempt, under these fields. */
+void exchange_relay_error(struct exchange *x, struct span fields);
 /* The request cannot go on: answers and closes the connection. */
 void exchange_fault(struct exchange *x, const struct http_fault *fault);
 

@@ -262,7 +262,9 @@ static void put_rate_limits(struct buf *b, const struct plan *plan) {
   head(b, "provider_ratelimit_remaining", "gauge", "What the provider's own fields said is left.");
   for (unsigned i = 0; i < plan->n_entries; i++) {
     const struct plan_entry *e = &plan->entries[i];
-    double left[2] = {load_double(&e->provider->rl_requests_left), load_double(&e->provider->rl_tokens_left)};
+    struct provider_rest rest;
+    provider_read_limits(e->provider, &rest);
+    double left[2] = {rest.requests_left, rest.tokens_left};
     for (int k = 0; k < 2; k++) {
       if (isnan(left[k])) continue;
       begin_of(b, "provider_ratelimit_remaining", e, false);

@@ -21,7 +21,7 @@ static void put_common(struct reply *r) {
   if (r->cors_origin.len) {
     http_put_field(h, "Access-Control-Allow-Origin", r->cors_origin);
     http_put_field(h, "Access-Control-Expose-Headers",
-                   SPAN("X-Provider-Address, X-Request-Id, ZG-Res-Key, Retry-After"));
+                   SPAN("X-Provider-Address, X-Request-Id, ZG-Res-Key, Retry-After, X-Should-Retry"));
     if (!span_eq(r->cors_origin, SPAN("*"))) http_put_field(h, "Vary", SPAN("Origin"));
   }
 }

@@ -38,7 +38,7 @@ struct provider *provider_new(const char *id, enum provider_kind kind, uint64_t 
   p->kind = kind;
   p->refs = 1;
   p->latency_ms = p->ttft_ms = p->tpot_ms = p->peak_ttft_ms = NAN;
-  p->rl_requests_left = p->rl_tokens_left = p->rl_reset_ms = NAN;
+  p->requests.left = p->tokens.left = NAN;
   p->balance = p->runway_s = NAN;
   p->state = PROVIDER_UP;
   p->admin = PROVIDER_ENABLED;
@@ -192,10 +192,33 @@ static uint64_t ejection_ms(const struct health_rules *rules, unsigned before) {
   return ms < rules->eject_max_ms ? ms : rules->eject_max_ms;
 }
 
+/* COOLING when a pause began. */
+static enum health_event pause_locked(struct provider *p, const struct outcome *o, uint32_t ms,
+                                      uint64_t now_ms) {
+  enum health_event event = HEALTH_SAME;
+  uint64_t had = LOAD(&p->cooldown_until_ms), until = now_ms + ms;
+  if (had <= now_ms && ms) {
+    (void)ADD(&p->counters.cooldowns, 1);
+    if (o->reason)
+      set_reason_locked(p, "paused for %u ms: %s", ms, o->reason);
+    else
+      set_reason_locked(p, "paused for %u ms: %s (status %d)", ms, outcome_name(o->class), o->status);
+    event = HEALTH_COOLING;
+  }
+  if (until > had) STORE(&p->cooldown_until_ms, until);
+  return event;
+}
+
+static uint32_t bounded_pause(uint32_t ms, const struct health_rules *rules) {
+  return ms < rules->cooldown_max_ms ? ms : rules->cooldown_max_ms;
+}
+
 static enum health_event settle_failure(struct provider *p, const struct outcome *o,
                                         const struct health_rules *rules, uint64_t now_ms) {
   enum health_event event = HEALTH_SAME;
   lock(p);
+  if (o->class == OUTCOME_OVERLOADED && o->retry_after_ms)
+    event = pause_locked(p, o, bounded_pause(o->retry_after_ms, rules), now_ms);
   uint32_t in_row = ADD(&p->consecutive_failures, 1) + 1;
   uint32_t before = LOAD(&p->ejections_in_row);
   bool is_ejected = LOAD(&p->ejected_until_ms) > now_ms;
@@ -218,20 +241,10 @@ static enum health_event settle_pause(struct provider *p, const struct outcome *
   bool is_rate_limit = o->class == OUTCOME_RATE_LIMITED;
   uint32_t ms = rules->account_ms;
   if (is_rate_limit) ms = o->retry_after_ms ? o->retry_after_ms : rules->rate_limit_ms;
-  if (ms > rules->cooldown_max_ms) ms = rules->cooldown_max_ms;
+  ms = bounded_pause(ms, rules);
   uint64_t until = now_ms + ms;
-  enum health_event event = HEALTH_SAME;
   lock(p);
-  uint64_t had = LOAD(&p->cooldown_until_ms);
-  if (had <= now_ms && ms) {
-    (void)ADD(&p->counters.cooldowns, 1);
-    if (o->reason)
-      set_reason_locked(p, "paused for %u ms: %s", ms, o->reason);
-    else
-      set_reason_locked(p, "paused for %u ms: %s (status %d)", ms, outcome_name(o->class), o->status);
-    event = HEALTH_COOLING;
-  }
-  if (until > had) STORE(&p->cooldown_until_ms, until);
+  enum health_event event = pause_locked(p, o, ms, now_ms);
   if (is_rate_limit && until > LOAD(&p->rate_limited_until_ms)) STORE(&p->rate_limited_until_ms, until);
   unlock(p);
   return event;

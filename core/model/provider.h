@@ -15,6 +15,7 @@
 #include "base/histogram.h"
 #include "model/outcome.h"
 #include "model/record.h"
+#include "wire/limits.h"
 
 #include <pthread.h>
 
@@ -61,6 +62,13 @@ struct provider_counters {
   uint32_t verify_ok, verify_fail; /* verified answers; fail: proved not to be what the provider signed */
 };
 
+/* A rate limit of the provider's, as it told it. */
+struct provider_limit {
+  double left; /* NaN: unknown */
+  uint64_t reset_at_ms,
+      until_ms; /* monotonic: it is full again (0: unknown); from then on nothing is known */
+};
+
 struct provider {
   char id[PROVIDER_ID_MAX + 1]; /* the address for on-chain providers */
   enum provider_kind kind;
@@ -80,8 +88,8 @@ struct provider {
   double throttle_rate; /* EWMA over attempts of rate_limited */
   _Alignas(CACHE_LINE) struct provider_counters counters;
 
-  /* What the provider's own rate-limit headers said last; NaN when unknown. Atomics. */
-  _Alignas(CACHE_LINE) double rl_requests_left, rl_tokens_left, rl_reset_ms;
+  /* What its own rate-limit fields said last. Atomics. */
+  _Alignas(CACHE_LINE) struct provider_limit requests, tokens;
 
   /* On chain; written by control. Atomics. */
   double balance;  /* neuron that its sub-account can spend; NaN until it is known */
@@ -138,7 +146,8 @@ void provider_begin(struct provider *p);
 enum health_event { HEALTH_SAME, HEALTH_WENT_DOWN, HEALTH_CAME_UP, HEALTH_EJECTED, HEALTH_COOLING };
 /*
  * By class: failures that harm health count towards an ejection; after an ejection has ended one more is enough,
- * until a success. rate_limited pauses for Retry-After, exhausted and auth for account_ms; pauses only grow.
+ * until a success. rate_limited pauses for Retry-After, exhausted and auth for account_ms, and overloaded with a
+ * Retry-After for that long unless nobody else is left; pauses only grow.
  * client_error and content_policy leave health alone, client_closed the averages too.
  */
 enum health_event provider_settle(struct provider *p, const struct outcome *o,
@@ -146,6 +155,16 @@ enum health_event provider_settle(struct provider *p, const struct outcome *o,
 
 /* The times of a stream that ended well, into the histograms. */
 void provider_note_stream(struct provider *p, const struct outcome *o);
+
+/* ---- rate limits: provider_limits.c ---- */
+
+/* What an answer's head said; it holds until the limit is full again, or a minute when that is not told. */
+void provider_note_limits(struct provider *p, const struct limits *l);
+struct provider_rest {
+  double requests_left, tokens_left; /* NaN: unknown */
+  double reset_ms;                   /* until both are full again; NaN: unknown */
+};
+void provider_read_limits(const struct provider *p, struct provider_rest *out);
 
 /* ---- session tokens ---- */
 /*

@@ -202,9 +202,11 @@ void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
   s->throttle_rate = load_double(&p->throttle_rate);
   s->state_since_at_ms = (double)LOAD(&p->state_since_ms);
   s->cooldown_until_ms = (double)LOAD(&p->cooldown_until_ms);
-  s->rl_requests_left = load_double(&p->rl_requests_left);
-  s->rl_tokens_left = load_double(&p->rl_tokens_left);
-  s->rl_reset_ms = load_double(&p->rl_reset_ms);
+  struct provider_rest rest;
+  provider_read_limits(p, &rest);
+  s->rl_requests_left = rest.requests_left;
+  s->rl_tokens_left = rest.tokens_left;
+  s->rl_reset_ms = rest.reset_ms;
   s->verify_ok = LOAD(&p->counters.verify_ok);
   s->verify_fail = LOAD(&p->counters.verify_fail);
   s->balance = load_double(&p->balance);

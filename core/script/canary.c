@@ -101,9 +101,7 @@ static void look_busy(struct provider *p, unsigned i) {
   p->in_flight = i % 5;
   p->error_rate = p->throttle_rate = 0.05 * (i % 3);
   p->counters.dispatched = 1000 + i;
-  p->rl_requests_left = 10;
-  p->rl_tokens_left = 1000;
-  p->rl_reset_ms = 500;
+  provider_note_limits(p, &(struct limits){.requests = {10, 500}, .tokens = {1000, 500}});
 }
 
 static void look_failing(struct provider *p, unsigned i) {

@@ -177,6 +177,7 @@ enum http_field_id http_field_id(struct span name) {
   case KEY(13, 'a'): return id_if(name, HTTP_FIELD_AUTHORIZATION);
   case KEY(14, 'c'): return id_if(name, HTTP_FIELD_CONTENT_LENGTH);
   case KEY(14, 'r'): return id_if(name, HTTP_FIELD_RETRY_AFTER_MS);
+  case KEY(14, 'x'): return id_if(name, HTTP_FIELD_X_SHOULD_RETRY);
   case KEY(15, 'a'): return id_if(name, HTTP_FIELD_ACCEPT_ENCODING);
   case KEY(15, 'i'): return id_if(name, HTTP_FIELD_IDEMPOTENCY_KEY);
   case KEY(16, 'c'): return id_if(name, HTTP_FIELD_CONTENT_ENCODING);
@@ -186,6 +187,7 @@ enum http_field_id http_field_id(struct span name) {
   case KEY(18, 'p'): return id_if(name, HTTP_FIELD_PROXY_AUTHENTICATE);
   case KEY(18, 'x'): return id_if(name, HTTP_FIELD_X_PROVIDER_ADDRESS);
   case KEY(19, 'p'): return id_if(name, HTTP_FIELD_PROXY_AUTHORIZATION);
+  case KEY(24, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_RESET_TOKENS);
   case KEY(26, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_RESET_REQUESTS);
   case KEY(28, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_REMAINING_TOKENS);
   case KEY(30, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_REMAINING_REQUESTS);

@@ -53,6 +53,8 @@
   X(X_RATELIMIT_REMAINING_REQUESTS, "x-ratelimit-remaining-requests")                                        \
   X(X_RATELIMIT_REMAINING_TOKENS, "x-ratelimit-remaining-tokens")                                            \
   X(X_RATELIMIT_RESET_REQUESTS, "x-ratelimit-reset-requests")                                                \
+  X(X_RATELIMIT_RESET_TOKENS, "x-ratelimit-reset-tokens")                                                    \
+  X(X_SHOULD_RETRY, "x-should-retry")                                                                        \
   X(X_SESSION_ID, "x-session-id")                                                                            \
   X(ZG_RES_KEY, "zg-res-key")
 

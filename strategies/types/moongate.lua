@@ -73,9 +73,9 @@
 ---@field state "up"|"degraded"|"down"
 ---@field state_since_ms number ms since the state changed
 ---@field cooldown_ms number ms left of a pause that it asked for; 0 when there is none
----@field rl_requests_left number requests, from its rate-limit headers; NaN when it sent none
+---@field rl_requests_left number requests, from its rate-limit headers; NaN when unknown
 ---@field rl_tokens_left number tokens, likewise
----@field rl_reset_ms number ms until they are full again, likewise
+---@field rl_reset_ms number ms until both are full again, likewise
 ---@field price_in number smallest unit of the chain's coin per input token; NaN while unknown
 ---@field price_out number likewise, per output token
 ---@field balance number what is left in its account, in the same unit; NaN while unknown
@@ -121,7 +121,7 @@ function Request:hash(text) end
 ---@class lb.Outcome
 ---@field class lb.Class how the attempt ended
 ---@field status integer HTTP status; 0 when no answer came
----@field retry_after_ms number ms, from Retry-After; 0 when there was none
+---@field retry_after_ms number ms that it asks to wait; 0 when it does not say
 ---@field connect_ms number ms; 0 over a connection that was open already, NaN when none came about
 ---@field ttft_ms number ms to the first byte; NaN when none came
 ---@field total_ms number ms

@@ -101,6 +101,56 @@ test('a pause ends when its Retry-After has passed', async (t) => {
   assert.equal(providers[0].calls.length, 2);
 });
 
+// [what the provider says, whole seconds that the caller is told, the least and the most that the provider is left alone]
+const PAUSES = [
+  [{ 'Retry-After': '7' }, '7', 6000, 7000],
+  [{ 'retry-after-ms': '1500' }, '2', 1000, 1500],
+  [{ 'retry-after-ms': '1500.5', 'Retry-After': '9' }, '2', 1000, 1501],
+  [{ 'Retry-After': '2.5' }, '3', 2000, 2500],
+  [{ 'Retry-After': 'soon' }, '1', 500, 1000],
+  [{}, '1', 500, 1000],
+  [{ 'x-ratelimit-remaining-requests': '0', 'x-ratelimit-reset-requests': '6s', 'x-ratelimit-remaining-tokens': '5000', 'x-ratelimit-reset-tokens': '1h' }, '6', 5000, 6000],
+  [{ 'x-ratelimit-remaining-tokens': '0', 'x-ratelimit-reset-tokens': '1m2.5s' }, '63', 60000, 62500],
+  [{ 'x-ratelimit-remaining-requests': '3', 'x-ratelimit-reset-requests': '20s' }, '1', 500, 1000],
+];
+
+test('however a provider says how long to wait, it is left alone so long, and the caller is told in whole seconds', async (t) => {
+  const { moon, providers } = await setup(t, { providers: PAUSES.map((_, i) => ({ id: `p${i}`, model: `m${i}` })), maxRetries: 0 });
+  for (const [i, [fields, told, least, most]] of PAUSES.entries()) {
+    providers[i].next(act.status(429, undefined, fields));
+    const r = await chat(moon, { model: `m${i}` });
+    assert.equal(r.status, 429);
+    assert.deepEqual(r.all('retry-after'), [told], JSON.stringify(fields));
+    const { cooldownMs } = await counters(moon, `p${i}`);
+    assert.ok(cooldownMs >= least && cooldownMs <= most, `${JSON.stringify(fields)}: ${cooldownMs}`);
+  }
+});
+
+test('an overloaded provider rests for its Retry-After while somebody else is there, and only then', async (t) => {
+  const { moon, byId } = await setup(t, { providers: 2, maxRetries: 1 });
+  byId.a.next(act.status(503, undefined, { 'Retry-After': '60' }));
+  for (let i = 0; i < 6; i++) assert.equal((await chat(moon)).status, 200);
+  assert.equal(byId.a.calls.length, 1);
+  await byId.b.refuse();
+  assert.equal((await chat(moon, {}, { 'X-0G-Provider-Address': 'a' })).status, 200);
+});
+
+test('clients that ask again by themselves are told not to, once others were tried', async (t) => {
+  const { moon, providers } = await setup(t, { providers: 2, health: { ejectAfter: 0 } });
+  const advice = async (behaviour) => {
+    for (const p of providers) p.always(behaviour);
+    return (await chat(moon)).all('x-should-retry');
+  };
+  assert.deepEqual(await advice(act.status(500)), ['false']);
+  assert.deepEqual(await advice(act.reset()), ['false']);
+  assert.deepEqual(await advice(act.status(500, undefined, { 'x-should-retry': 'true' })), ['true']);
+  assert.deepEqual(await advice(act.status(400)), []);
+  assert.deepEqual(await advice(act.status(503)), [], 'there, Retry-After says when');
+  const alone = await setup(t, { providers: 1 });
+  alone.providers[0].always(act.status(500));
+  assert.deepEqual((await chat(alone.moon)).all('x-should-retry'), [], 'nobody else was tried');
+});
+
 test('when everyone is rate-limited nobody is asked: 503 with the Retry-After that helps', async (t) => {
   const { moon, providers } = await setup(t, { providers: 2 });
   providers[0].always(act.status(429, undefined, { 'Retry-After': '100' }));

@@ -1,6 +1,7 @@
 /* Finds that whatever a provider sends as its head is refused, or is unambiguous and can be written again. */
-#include "wire/http_response.h"
+#include "wire/limits.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -61,6 +62,18 @@ static void check_round_trip(const struct http_response *r) {
   buf_release(&out);
 }
 
+static bool is_sane(const struct limit *l) {
+  return (isnan(l->left) || (l->left >= 0 && l->left < 1e15)) &&
+         (isnan(l->reset_ms) || (l->reset_ms >= 0 && l->reset_ms <= 86400000));
+}
+
+static void check_limits(const struct http_response *r) {
+  struct limits l;
+  limits_read(&l, r);
+  REQUIRE(is_sane(&l.requests) && is_sane(&l.tokens));
+  REQUIRE(l.retry_after_ms <= 86400000 && limits_wait_ms(&l) <= 86400000);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < 1) return 0;
   static struct http_response response;
@@ -72,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     check_response(&response, bytes, len);
     if (!response.is_http2) check_against_llhttp(&response, bytes, len);
     check_round_trip(&response);
+    check_limits(&response);
   }
   uint64_t ms;
   if (http_retry_after_ms(span_make(bytes, len), UINT64_C(1795400220000), &ms)) REQUIRE(ms <= 86400000);

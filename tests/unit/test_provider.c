@@ -1,5 +1,6 @@
 #include "check.h"
 
+#include "base/clock.h"
 #include "model/provider.h"
 
 #include <math.h>
@@ -48,7 +49,9 @@ static void a_new_provider_is_a_candidate(void) {
   CHECK_INT(provider_barred(p, 7), PROVIDER_IS_FREE);
   CHECK(provider_is_healthy(p, 7));
   CHECK(isnan(p->latency_ms) && isnan(p->ttft_ms) && isnan(p->tpot_ms) && isnan(p->peak_ttft_ms));
-  CHECK(isnan(p->rl_requests_left) && isnan(p->rl_tokens_left) && isnan(p->rl_reset_ms));
+  struct provider_rest rest;
+  provider_read_limits(p, &rest);
+  CHECK(isnan(rest.requests_left) && isnan(rest.tokens_left) && isnan(rest.reset_ms));
   CHECK_INT(p->state_since_ms, 7);
   CHECK_INT((uintptr_t)&p->in_flight % CACHE_LINE, 0);
   provider_unref(&p);
@@ -241,6 +244,41 @@ static void a_pause_only_grows_and_is_news_once(void) {
   CHECK_INT(rate_limit(p, 9000, 0), HEALTH_SAME);
   CHECK_INT(provider_free_in_ms(p, 0), 9000);
   CHECK_INT(p->counters.cooldowns, 1);
+  provider_unref(&p);
+}
+
+static void an_overload_pauses_for_what_was_asked_and_counts_as_failure(void) {
+  struct provider *p = provider_new("a", PROVIDER_DIRECT, 0);
+  struct outcome o = outcome_make(OUTCOME_OVERLOADED);
+  o.retry_after_ms = 2000;
+  provider_begin(p);
+  CHECK_INT(provider_settle(p, &o, rules, 100), HEALTH_COOLING);
+  CHECK_INT(p->consecutive_failures, 1);
+  CHECK_INT(provider_barred(p, 2099), PROVIDER_BARRED_COOLDOWN);
+  CHECK_INT(provider_barred_in_panic(p, 2099), PROVIDER_IS_FREE);
+  CHECK_INT(provider_barred(p, 2100), PROVIDER_IS_FREE);
+  CHECK_INT(attempt(p, OUTCOME_OVERLOADED, 3000), HEALTH_SAME);
+  CHECK_INT(provider_barred(p, 3000), PROVIDER_IS_FREE);
+  CHECK_INT(attempt(p, OUTCOME_OVERLOADED, 3000), HEALTH_EJECTED);
+  provider_unref(&p);
+}
+
+static void limits_hold_until_they_are_full_again(void) {
+  struct provider *p = provider_new("a", PROVIDER_DIRECT, 0);
+  struct provider_rest rest;
+  clock_fake_set(5000000, 0);
+  provider_note_limits(p, &(struct limits){.requests = {0, 2000}, .tokens = {70, NAN}});
+  clock_fake_advance_ms(500);
+  provider_read_limits(p, &rest);
+  CHECK(rest.requests_left == 0 && rest.tokens_left == 70 && rest.reset_ms == 1500);
+  provider_note_limits(p, &(struct limits){.requests = {NAN, NAN}, .tokens = {NAN, NAN}});
+  clock_fake_advance_ms(1500);
+  provider_read_limits(p, &rest);
+  CHECK(isnan(rest.requests_left) && rest.tokens_left == 70 && isnan(rest.reset_ms));
+  clock_fake_advance_ms(58000);
+  provider_read_limits(p, &rest);
+  CHECK(isnan(rest.tokens_left));
+  clock_fake_off();
   provider_unref(&p);
 }
 
@@ -542,6 +580,8 @@ int main(void) {
   RUN(what_the_caller_did_counts_for_nothing);
   RUN(a_rate_limit_pauses_for_what_was_asked);
   RUN(a_pause_only_grows_and_is_news_once);
+  RUN(an_overload_pauses_for_what_was_asked_and_counts_as_failure);
+  RUN(limits_hold_until_they_are_full_again);
   RUN(account_trouble_pauses_for_a_minute);
   RUN(the_first_probe_decides_at_once);
   RUN(later_probes_need_two_failures_and_one_pass);
