@@ -49,7 +49,10 @@ static void settle(struct attempt *a, enum outcome_class class) {
   loop_timer_stop(a->flow->loop, &a->clock);
   struct upstream_call *call = a->call;
   a->call = NULL;
-  if (call) upstream_cancel(call);
+  if (call) {
+    if (isnan(a->outcome.connect_ms)) a->outcome.connect_ms = upstream_connect_ms(call);
+    upstream_cancel(call);
+  }
   if (a->onchain) onchain_stop(a->onchain);
   enum health_event event =
       provider_settle(a->entry->provider, &a->outcome, &a->settings->health, a->ended_us / 1000);
@@ -321,7 +324,12 @@ static void on_done(void *user, enum upstream_end how, const char *detail) {
     judge_refusal(a);
     return;
   }
-  if (a->answer.form == ANSWER_SSE && a->wants_done_marker && !a->answer.is_done && !a->answer.has_finish) {
+  bool is_chat_stream = a->answer.form == ANSWER_SSE && a->wants_done_marker;
+  if (is_chat_stream && a->answer.has_error) {
+    fail(a, OUTCOME_SERVER, "its stream reports an error");
+    return;
+  }
+  if (is_chat_stream && !a->answer.is_done && !a->answer.has_finish) {
     fail(a, OUTCOME_STREAM_TRUNCATED, "the stream ended without finish_reason and [DONE]");
     return;
   }

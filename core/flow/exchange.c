@@ -63,7 +63,6 @@ static bool keep_fields(struct exchange *x, const struct http_request *req) {
   }
   char *p = arena_alloc(&x->arena, len + own);
   if (!p) return false;
-  x->forward = span_make(p, len);
   x->fields = span_make(p, len + own);
   for (unsigned i = 0; i < req->n_fields; i++) {
     if (!keep[i]) continue;
@@ -331,7 +330,7 @@ static void fill_request(struct exchange *x, struct lb_request *r, uint64_t now_
       .model = text_of(x->facts.model),
       .session_key = text_of(x->session_key),
       .client = text_of(span_str(x->peer)),
-      .head = text_of(x->forward),
+      .head = text_of(x->fields),
       .body_bytes = (double)x->body_bytes,
       .est_input_tokens = floor((double)x->body_bytes / 4),
       .max_tokens = x->facts.max_tokens,
@@ -424,6 +423,13 @@ static void select_provider(struct exchange *x) {
 
 /* ---- retry ---- */
 
+/* Whether a further attempt could find somebody, now or after a pause. */
+static bool has_untried(const struct exchange *x) {
+  for (size_t i = 0; i < ARRAY_LEN(x->serves.w); i++)
+    if (x->serves.w[i] & ~x->tried.w[i]) return true;
+  return false;
+}
+
 /* Retries running at once are a share of the active requests, so that a failing provider cannot start a
  * storm. */
 static bool take_retry(struct exchange *x) {
@@ -461,7 +467,8 @@ static void retry_or_give_up(struct exchange *x) {
   r.attempt = x->n_attempts;
   uint32_t delay_ms = 0;
   enum decide_verdict v = decide_retry(x->generation, &delay_ms, &r, a->slot, &a->outcome);
-  if (v == DECIDE_STOP || x->n_attempts > x->plan->settings.max_retries) {
+  bool is_over = v == DECIDE_STOP || (v == DECIDE_NEXT && !has_untried(x));
+  if (is_over || x->n_attempts > x->plan->settings.max_retries) {
     failure_relay(x);
     return;
   }
@@ -552,12 +559,12 @@ void exchange_drained(struct exchange *x) {
   if (attempt_is_running(&x->attempt)) attempt_resume(&x->attempt);
 }
 
-/* The stream broke behind the commit point: say so inside it, and never let it look complete. */
+/* The stream broke behind the commit point: say so inside it, unless it did, and never let it look complete. */
 static void break_stream(struct exchange *x) {
   const struct attempt *a = &x->attempt;
   struct buf *t = &x->flow->text;
   buf_clear(t);
-  if (a->answer.form == ANSWER_SSE) {
+  if (a->answer.form == ANSWER_SSE && !a->answer.has_error) {
     char text[256];
     (void)snprintf(text, sizeof text, "Provider %s broke off its answer (%s)", a->entry->provider->id,
                    outcome_name(a->outcome.class));

@@ -84,7 +84,7 @@ void upstream_pause(struct upstream_call *call);
 void upstream_resume(struct upstream_call *call);
 /* The whole request has left and, an answer having begun, will not be sent again. May stay false until the end. */
 bool upstream_has_sent(struct upstream_call *call);
-/* How long making the connection took (TLS included); 0 when one was used again. From on_head on. */
+/* How long making the connection took (TLS included); 0 when one was used again, NaN while there is none. Until on_done. */
 double upstream_connect_ms(struct upstream_call *call);
 
 #endif

@@ -11,6 +11,7 @@
 #include "net/curl_library.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -635,9 +636,11 @@ static bool has_sent(struct upstream_call *base) {
 static double connect_ms(struct upstream_call *base) {
   struct curl_call *call = container_of(base, struct curl_call, base);
   long fresh = 0;
-  curl_off_t connect_us = 0, tls_us = 0;
+  curl_off_t ready_us = 0, connect_us = 0, tls_us = 0;
   (void)libcurl.easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &fresh);
   if (!fresh) return 0;
+  (void)libcurl.easy_getinfo(call->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us);
+  if (!ready_us) return NAN;
   (void)libcurl.easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
   (void)libcurl.easy_getinfo(call->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
   return (double)(tls_us > connect_us ? tls_us : connect_us) / 1000;

@@ -18,6 +18,7 @@
 #include "net/tls.h"
 #include "wire/chunk.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define ADDRESSES_MAX   8
@@ -876,6 +877,7 @@ static void begin(struct h1_call *call, bool fresh) {
   call->end = UPSTREAM_CONNECT;
   call->detail = "no address";
   struct socket *s = fresh ? NULL : take_idle(o);
+  call->connect_ms = s ? 0 : NAN;
   if (s) {
     use_socket(call, s);
     return;

@@ -102,3 +102,18 @@ test('a broken stream counts against its provider', async (t) => {
   await chat(moon, { stream: true });
   await eventually(async () => /"stream_truncated": ?1\b/.test(JSON.stringify(await counters(moon, 'a'))));
 });
+
+for (const [what, ends] of Object.entries({
+  'and then ends as if all were well': (call) => call.event('[DONE]').endChunks(),
+  'and then just ends': (call) => call.endChunks(),
+})) {
+  test(`a stream in which the provider reports an error ${what} is no success, and the error is told once`, async (t) => {
+    const { moon, providers } = await setup(t);
+    providers[0].always((call) => ends(call.streamHead().delta('one').event({ error: { message: 'out of memory', code: 500 } })));
+    const r = await chat(moon, { stream: true });
+    assert.equal(r.complete, false);
+    assert.equal(events(r.text()).filter((e) => e.error).length, 1);
+    assert.equal((await counters(moon, 'a')).outcomes.server, 1);
+    assert.equal((await counters(moon, 'a')).consecutiveFailures, 1);
+  });
+}
