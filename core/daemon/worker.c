@@ -153,6 +153,7 @@ static void adopt(struct loop_message *m) {
     generation_enter(old); /* held while it is swapped out */
     generation_bind(o->generation);
     f->generation = o->generation;
+    served_forget(&f->served);
     f->server.limits = limits_of(&generation_plan(f->generation)->settings);
     start_tick(o->worker);
     start_warming(o->worker);

@@ -217,6 +217,17 @@ void admin_health(struct exchange *x) {
   answer(x, strcmp(status, "unhealthy") == 0 ? 503 : 200);
 }
 
+/* For those who come with a browser. */
+void admin_welcome(struct exchange *x) {
+  static const char text[] = "Moongate: one OpenAI-compatible endpoint in front of many providers.\n"
+                             "\n"
+                             "  POST /v1/chat/completions  a chat; GET /v1/models says with whom\n"
+                             "  GET  /health               state of the balancer and its providers\n"
+                             "  GET  /admin/providers      the same with all counters, for the operator\n"
+                             "  GET  /metrics              for Prometheus\n";
+  exchange_answer(x, 200, "text/plain; charset=utf-8", span_make(text, sizeof text - 1), NULL);
+}
+
 void admin_providers(struct exchange *x) {
   struct json_writer w;
   begin(x, &w);

@@ -84,6 +84,7 @@ static const struct route ROUTES[] = {
      .guard = GUARD_CLIENT,
      .handle = verify_answer,
      .body_max = 16384},
+    {.path = "/", .is_get = true, .guard = GUARD_NONE, .handle = admin_welcome},
     {.path = "/health", .is_get = true, .guard = GUARD_NONE, .handle = admin_health},
     {.path = "/admin/providers", .is_get = true, .guard = GUARD_ADMIN, .handle = admin_providers},
     {.path = "/admin/providers/",
@@ -185,17 +186,22 @@ static const char *admin_refusal(const struct settings *s, const struct conn *c,
   return NULL;
 }
 
+static void refuse(struct exchange *x, int status, const char *code, const char *message) {
+  static const struct reply_extra challenge = {.fields = {"WWW-Authenticate: Bearer\r\n", 26}};
+  exchange_error_with(x, status, code, span_str(message), status == 401 ? &challenge : NULL);
+}
+
 static bool is_let_in(struct exchange *x, const struct conn *c, const struct http_request *req) {
   const struct settings *s = &x->plan->settings;
   if (x->route->guard == GUARD_CLIENT && !has_client_key(s, req)) {
-    exchange_error(x, 401, NULL, "invalid_api_key", "Incorrect API key provided");
+    refuse(x, 401, "invalid_api_key", "Incorrect API key provided");
     return false;
   }
   if (x->route->guard == GUARD_ADMIN) {
     int status = 0;
     const char *refusal = admin_refusal(s, c, req, &status);
     if (refusal) {
-      exchange_error(x, status, NULL, status == 401 ? "invalid_admin_token" : "admin_forbidden", refusal);
+      refuse(x, status, status == 401 ? "invalid_admin_token" : "admin_forbidden", refusal);
       return false;
     }
   }

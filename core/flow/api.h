@@ -12,6 +12,7 @@
 extern const struct conn_ops API_CONN_OPS;
 
 /* Handlers of local routes (flow/admin.c, models.c, metrics.c, verify.c). Each ends with an answer. */
+void admin_welcome(struct exchange *x);
 void admin_health(struct exchange *x);
 void admin_providers(struct exchange *x);
 void admin_switch_provider(struct exchange *x);

@@ -658,7 +658,7 @@ void exchange_balance(struct exchange *x) {
     return;
   }
   if (!x->session_key.len) x->session_key = x->facts.cache_key;
-  if (!plan_who_serves(x->plan, &x->serves, x->facts.model)) {
+  if (!served_by(&x->flow->served, x->plan, &x->serves, x->facts.model)) {
     char text[MODEL_NAME_MAX + 64];
     (void)snprintf(text, sizeof text, "The model `%.*s` does not exist", SPAN_FMT(x->facts.model));
     exchange_error(x, 404, NULL, "model_not_found", text);

@@ -9,6 +9,7 @@
 #define MOONGATE_FLOW_FLOW_H
 
 #include "base/rand.h"
+#include "flow/served.h"
 #include "flow/traffic.h"
 #include "flow/warm.h"
 #include "model/chain_status.h"
@@ -82,6 +83,7 @@ struct flow {
   struct shared *shared;
   struct upstream *upstream;
   struct generation *generation;
+  struct served served;
   struct conn_server server;
   struct list exchanges;
   struct list queue; /* of exchanges that wait for their turn, the first come first */

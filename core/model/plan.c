@@ -249,6 +249,7 @@ void plan_seal(struct plan *p) {
   set_list(&p->settings.chain.nodes);
   for (unsigned i = 0; i < p->n_entries; i++) {
     slot_add(&p->all, i);
+    if (!p->entries[i].model && p->entries[i].provider->kind == PROVIDER_DIRECT) slot_add(&p->open, i);
     note_work(p, i);
     set_list(&p->entries[i].tags);
   }
@@ -436,13 +437,37 @@ static const struct model_route *find_route(const struct model_route *routes, un
   return NULL;
 }
 
+bool plan_has_open(const struct plan *p) {
+  uint64_t any = 0;
+  for (size_t w = 0; w < ARRAY_LEN(p->open.w); w++)
+    any |= p->open.w[w];
+  return any != 0;
+}
+
+/* Of those without a model of their own: who lists it, and who may have it, for all we know. */
+static bool find_listed(const struct plan *p, struct slot_set *out, struct span model) {
+  bool is_listed = false;
+  struct slot_set found = {{0}};
+  for (unsigned i = 0; i < p->n_entries; i++) {
+    if (!slot_has(&p->open, i)) continue;
+    enum provider_listing said = provider_lists(p->entries[i].provider, model);
+    if (said != PROVIDER_LISTS_OTHERS) slot_add(&found, i);
+    is_listed |= said == PROVIDER_LISTS_IT;
+  }
+  if (is_listed) *out = found;
+  return is_listed;
+}
+
 bool plan_who_serves(const struct plan *p, struct slot_set *out, struct span model) {
   *out = p->all;
   if (model.len == 0) return true;
   const struct model_route *route = find_route(p->routes, p->n_routes, model);
   if (!route) route = find_route(p->own, p->n_own, model);
-  if (route) *out = route->slots;
-  return route || !p->settings.strict_models;
+  if (route) {
+    *out = route->slots;
+    return true;
+  }
+  return find_listed(p, out, model) || !p->settings.strict_models;
 }
 
 bool plan_keep_who_does(const struct plan *p, struct slot_set *serves, enum plan_work work) {

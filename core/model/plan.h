@@ -167,6 +167,7 @@ struct plan {
   struct plan_discover *discovers;
   unsigned n_discovers;
   struct slot_set all;
+  struct slot_set open; /* direct ones without a model of their own: they serve what they list themselves */
   struct slot_set others[WORK_N]; /* of each work: the services on chain that do another one */
 
   /* models: sorted by name after plan_seal(). `routes` are the operator's names, `own` the providers' models. */
@@ -219,10 +220,13 @@ void endpoint_release(struct endpoint *e);
 
 /*
  * Who may serve a request for `model` (empty: none was named, everyone): the operator's entry for that name; else
- * the providers whose own model it is; else everyone, or false with strictModels. A provider without a model of its
- * own is therefore not asked while another one has exactly that model.
+ * the providers whose own model it is; else those without a model of their own that list it, and those that list
+ * nothing; else everyone, or false with strictModels. A provider without a model of its own is therefore not asked while
+ * another one has exactly that model. Lists change with health checks: flow/served keeps the answer until then.
  */
 bool plan_who_serves(const struct plan *p, struct slot_set *out, struct span model);
+/* Whether the answer to that may change while the plan stays. */
+bool plan_has_open(const struct plan *p);
 /*
  * Takes those out whose service on chain does other work by its type ("chatbot", "text-to-image", "image-editing",
  * "speech-to-text", "embedding"; one of another type, and a direct provider, may do any). False when nobody is left.

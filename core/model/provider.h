@@ -201,6 +201,8 @@ void provider_verified(struct provider *p, bool ok, const char *reason, uint64_t
 
 /* What its model list says, one name a line; at most PROVIDER_MODELS_MAX bytes. */
 void provider_set_models(struct provider *p, struct span names);
+/* Rises whenever any provider's list has changed. */
+uint64_t provider_models_version(void);
 
 /* ---- reading ---- */
 enum provider_bar provider_barred(const struct provider *p, uint64_t now_ms);
@@ -212,6 +214,9 @@ bool provider_is_healthy(const struct provider *p, uint64_t now_ms);
 uint64_t provider_free_in_ms(const struct provider *p, uint64_t now_ms);
 /* Why it is out or in doubt; empty when it is neither, or when what the reason names is over. */
 void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX], uint64_t now_ms);
+/* Whether the names of provider_set_models() include this one; nothing: it has not said any. */
+enum provider_listing { PROVIDER_LISTS_NOTHING, PROVIDER_LISTS_OTHERS, PROVIDER_LISTS_IT };
+enum provider_listing provider_lists(struct provider *p, struct span model);
 /* Appends the names of provider_set_models(); `out` must have room for PROVIDER_MODELS_MAX bytes. */
 void provider_put_models(struct provider *p, struct buf *out);
 const char *provider_state_name(enum provider_state s);

@@ -58,7 +58,9 @@ const ADMIN = [
 test('with adminToken everyone needs it, loopback peers too', async (t) => {
   const { moon } = await setup(t, { adminToken: 'the-admin-token' });
   for (const [method, path] of ADMIN) {
-    assertError(await ask(moon, { method, path }), 401, { type: 'authentication_error' });
+    const refused = await ask(moon, { method, path });
+    assertError(refused, 401, { type: 'authentication_error' });
+    assert.equal(refused.header('www-authenticate'), 'Bearer');
     for (const Authorization of ['Bearer wrong', 'Bearer the-admin-token2', 'Bearer ', 'the-admin-token', 'Basic the-admin-token'])
       assert.equal((await ask(moon, { method, path, headers: { Authorization } })).status, 401, `${path} with ${Authorization}`);
   }
@@ -133,4 +135,12 @@ test('/admin/strategy names the strategy that decides', async (t) => {
   const r = await ask(moon, { path: '/admin/strategy' });
   assert.equal(r.status, 200);
   assert.equal(r.json().name, 'least-connections');
+});
+
+test('who opens the address in a browser is told where to go', async (t) => {
+  const { moon } = await setup(t, { adminToken: 'the-admin-token', clientKeys: ['of-the-client'] });
+  const r = await ask(moon, { path: '/' });
+  assert.equal(r.status, 200);
+  assert.match(r.header('content-type'), /^text\/plain/);
+  assert.match(r.text(), /\/v1\/chat\/completions/);
 });

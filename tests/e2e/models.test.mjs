@@ -56,6 +56,29 @@ test('a provider without a configured model is listed with what it says itself',
   });
 });
 
+test('a model that only a provider\'s own list names goes to those that list it, until the list changes', async (t) => {
+  const { moon, byId } = await setup(t, {
+    providers: [{ id: 'a', model: null, models: ['m-one', 'both'] }, { id: 'b', model: null, models: ['m-two', 'both'] }, { id: 'c', model: 'fixed' }],
+    healthCheckInterval: 100, strictModels: true,
+  });
+  const who = async (model, expected) => {
+    const seen = new Set();
+    for (let i = 0; i < 8; i++) {
+      const r = await ask(moon, { method: 'POST', path: '/v1/chat/completions', body: JSON.stringify({ model, messages: [1] }) });
+      seen.add(r.status === 200 ? r.header('x-provider-address') : r.json().error.code);
+    }
+    return [...seen].sort().join() === expected;
+  };
+  await eventually(() => who('m-one', 'a'));
+  assert.ok(await who('m-two', 'b'));
+  assert.ok(await who('both', 'a,b'));
+  assert.ok(await who('fixed', 'c'));
+  assert.ok(await who('nobody', 'model_not_found'));
+  byId.a.models = ['m-two'];
+  await eventually(() => who('m-two', 'a,b'));
+  assert.ok(await who('m-one', 'model_not_found'));
+});
+
 // A form as clients send it; a field's value may repeat.
 function form(fields, type = 'multipart/form-data; boundary=--x--y') {
   const parts = fields.map(([name, value]) => `----x--y\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`);

@@ -52,6 +52,32 @@ static void defaults_are_those_of_the_contract(void) {
   CHECK(!p);
 }
 
+static void who_lists_a_model_serves_it_where_nothing_else_says_so(void) {
+  static const char *const ids[] = {"a", "b", "c", "d"}, *const models[] = {NULL, NULL, "own", NULL};
+  struct plan *p = plan_of(4, ids, models);
+  route(p, "named", 2);
+  plan_seal(p);
+  CHECK(plan_has_open(p));
+  CHECK_INT(who(p, "x"), 15);
+  uint64_t version = provider_models_version();
+  provider_set_models(p->entries[0].provider, SPAN("x\ny\nown\n"));
+  provider_set_models(p->entries[1].provider, SPAN("y\nxx\nnamed"));
+  CHECK(provider_models_version() == version + 2);
+  provider_set_models(p->entries[1].provider, SPAN("y\nxx\nnamed"));
+  CHECK(provider_models_version() == version + 2);
+  CHECK_INT(who(p, "x"), 1 | 8); /* d has listed nothing: it may have it */
+  CHECK_INT(who(p, "y"), 1 | 2 | 8);
+  CHECK_INT(who(p, "xx"), 2 | 8);
+  CHECK_INT(who(p, "z"), 15);
+  CHECK_INT(who(p, "own"), 4);
+  CHECK_INT(who(p, "named"), 4);
+  CHECK_INT(who(p, ""), 15);
+  p->settings.strict_models = true;
+  CHECK_INT(who(p, "x"), 1 | 8);
+  CHECK_INT(who(p, "z"), -1);
+  plan_unref(&p);
+}
+
 static void the_last_reference_frees_everything(void) {
   struct plan *p = plan_of(2, abc, NULL);
   struct provider *a = provider_ref(p->entries[0].provider);
@@ -334,6 +360,7 @@ static void retries_are_a_share_of_the_active_requests_with_a_floor(void) {
 
 int main(void) {
   RUN(defaults_are_those_of_the_contract);
+  RUN(who_lists_a_model_serves_it_where_nothing_else_says_so);
   RUN(the_last_reference_frees_everything);
   RUN(no_model_or_an_unknown_one_may_be_served_by_everyone);
   RUN(a_model_of_some_providers_is_served_by_those);
