@@ -37,8 +37,10 @@ static void put_counters(struct json_writer *w, struct provider *p, uint64_t now
   put_u64(w, "tokensOut", &p->counters.tokens_out);
   put_u64(w, "probesOk", &p->counters.probes_ok);
   put_u64(w, "probesFailed", &p->counters.probes_failed);
-  put_u64(w, "ejections", &p->counters.ejections);
-  put_u64(w, "cooldowns", &p->counters.cooldowns);
+  json_key(w, "ejections");
+  json_int(w, (int64_t)provider_sum(p->counters.ejections));
+  json_key(w, "cooldowns");
+  json_int(w, (int64_t)provider_sum(p->counters.cooldowns));
   json_key(w, "verifyOk");
   json_int(w, shared_get_u32(&p->counters.verify_ok));
   json_key(w, "verifyFail");

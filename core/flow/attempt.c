@@ -429,7 +429,12 @@ void attempt_start(struct attempt *a, const struct attempt_request *req) {
       .slot = req->slot,
       .wants_done_marker = req->wants_done_marker,
       .is_model_ours = req->is_model_ours,
-      .outcome = {.connect_ms = NAN, .ttft_ms = NAN, .total_ms = NAN, .tokens_in = -1, .tokens_out = -1},
+      .outcome = {.connect_ms = NAN,
+                  .ttft_ms = NAN,
+                  .total_ms = NAN,
+                  .tokens_in = -1,
+                  .tokens_out = -1,
+                  .is_retry = req->is_retry},
       .arena = req->arena,
       .detail = "",
   };

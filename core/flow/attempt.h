@@ -84,6 +84,7 @@ struct attempt_request {
   const struct span *body;
   unsigned n_body;
   bool wants_done_marker;
+  bool is_retry;
   bool is_model_ours; /* the body names the model that is configured or recorded for the provider */
   const struct attempt_events *events;
 };

@@ -205,11 +205,16 @@ void exchange_free(struct exchange *x) {
   if (generation_leave(g) && g != f->generation) f->shared->return_generation(f->shared, g);
 }
 
+static struct traffic *traffic_of(const struct exchange *x) {
+  return &x->flow->shared->traffic[x->flow->worker];
+}
+
 /* It ends with this status (that of a broken stream is what was sent): counted before the client can see it. */
 static void note_end_at(const struct exchange *x, int status, const char *how, uint64_t now_us) {
   if (x->is_counted)
-    traffic_note(&x->flow->shared->traffic[x->flow->worker], x->route->kind, status, x->facts.is_stream,
-                 now_us - x->started_us);
+    traffic_note(traffic_of(x), x->route->kind, status, x->facts.is_stream, now_us - x->started_us);
+  if (UNLIKELY(x->pin.len > 0) && status != TRAFFIC_CLIENT_LEFT)
+    traffic_note_pinned(traffic_of(x), x->n_attempts && !outcome_is_retryable(x->attempt.outcome.class));
   log_debug("%.*s %.*s %s: %s after %u attempts, %.1f ms", SPAN_FMT(x->reply.request_id), SPAN_FMT(x->path),
             x->attempt.entry ? x->attempt.entry->provider->id : "-", how, x->n_attempts,
             (double)(now_us - x->started_us) / 1000);
@@ -362,6 +367,7 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .body = x->segments,
       .n_body = n,
       .wants_done_marker = x->route->is_chat && x->facts.is_stream,
+      .is_retry = x->n_attempts > 1,
       .is_model_ours = x->is_json && e->model != NULL,
       .events = &EVENTS,
   };
@@ -389,6 +395,12 @@ static void keep_plan(struct exchange *x, const struct decision *d) {
   x->n_planned = d->n - 1;
 }
 
+/* There will be no further attempt. */
+static void give_up(struct exchange *x, enum traffic_denial why) {
+  if (outcome_is_retryable(x->attempt.outcome.class)) traffic_note_denied(traffic_of(x), why);
+  failure_relay(x);
+}
+
 static void select_provider(struct exchange *x) {
   x->state = EXCHANGE_SELECTING;
   uint16_t candidates[PLAN_PROVIDERS_MAX];
@@ -396,7 +408,7 @@ static void select_provider(struct exchange *x) {
   unsigned n = plan_candidates(x->plan, candidates, &x->serves, &x->tried, now_us / 1000);
   if (n == 0) {
     if (x->n_attempts)
-      failure_relay(x);
+      give_up(x, DENIED_NOBODY);
     else
       failure_nobody(x, "");
     return;
@@ -412,7 +424,7 @@ static void select_provider(struct exchange *x) {
   decide_select(x->generation, &d, &r, candidates, n, &x->flow->rng);
   if (d.n == 0) {
     if (x->n_attempts)
-      failure_relay(x);
+      give_up(x, DENIED_STRATEGY);
     else
       failure_nobody(x, d.reason);
     return;
@@ -453,7 +465,7 @@ static void on_delay_over(struct wheel_timer *t) {
   uint64_t now = clock_mono_ms();
   if (x->budget_wait_until_ms == 0) x->budget_wait_until_ms = now + BUDGET_WAIT_MS;
   if (now >= x->budget_wait_until_ms) {
-    failure_relay(x);
+    give_up(x, DENIED_BUDGET);
     return;
   }
   loop_timer_start(x->flow->loop, &x->delay, on_delay_over,
@@ -467,9 +479,9 @@ static void retry_or_give_up(struct exchange *x) {
   r.attempt = x->n_attempts;
   uint32_t delay_ms = 0;
   enum decide_verdict v = decide_retry(x->generation, &delay_ms, &r, a->slot, &a->outcome);
-  bool is_over = v == DECIDE_STOP || (v == DECIDE_NEXT && !has_untried(x));
-  if (is_over || x->n_attempts > x->plan->settings.max_retries) {
-    failure_relay(x);
+  bool is_over = x->n_attempts > x->plan->settings.max_retries;
+  if (v == DECIDE_STOP || is_over || (v == DECIDE_NEXT && !has_untried(x))) {
+    give_up(x, v == DECIDE_STOP ? DENIED_STRATEGY : is_over ? DENIED_LIMIT : DENIED_NOBODY);
     return;
   }
   static struct log_limit limit;

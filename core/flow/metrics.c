@@ -132,6 +132,33 @@ static void put_requests(struct buf *b, const struct shared *s) {
   }
 }
 
+static void put_denied(struct buf *b, const struct shared *s) {
+  head(b, "retries_denied_total", "counter",
+       "Requests whose last failed attempt had no other one behind it, by why.");
+  for (int k = 0; k < DENIED_N; k++) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i < s->n_traffic; i++)
+      n += load(&s->traffic[i].denied[k]);
+    open_labels(b, "retries_denied_total");
+    label(b, "reason", TRAFFIC_DENIAL_NAMES[k]);
+    end_u64(b, n);
+  }
+}
+
+static void put_affinity(struct buf *b, const struct shared *s) {
+  head(b, "affinity_total", "counter",
+       "Requests that X-0G-Provider-Address held to one provider, by whether it answered.");
+  for (int is_hit = 1; is_hit >= 0; is_hit--) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i < s->n_traffic; i++)
+      n += load(&s->traffic[i].pinned[is_hit]);
+    open_labels(b, "affinity_total");
+    label(b, "source", "header");
+    label(b, "outcome", is_hit ? "hit" : "strict_fail");
+    end_u64(b, n);
+  }
+}
+
 static void put_load(struct buf *b, struct exchange *x) {
   struct shared *s = x->flow->shared;
   uint32_t active = shared_get_u32(&s->active_exchanges), retries = shared_get_u32(&s->active_retries);
@@ -153,13 +180,66 @@ static void begin_of(struct buf *b, const char *name, const struct plan_entry *e
 }
 
 static void put_attempts(struct buf *b, const struct plan *plan) {
-  head(b, "attempts_total", "counter", "Attempts at providers that have ended, by how.");
+  head(b, "attempts_total", "counter",
+       "Attempts at providers that have ended, by how; retry: those behind the first of a request.");
   for (unsigned i = 0; i < plan->n_entries; i++) {
     const struct plan_entry *e = &plan->entries[i];
     for (int c = 0; c < OUTCOME_N; c++) {
-      begin_of(b, "attempts_total", e, true);
-      label(b, "class", outcome_name((enum outcome_class)c));
-      end_u64(b, load(&e->provider->counters.by_class[c]));
+      uint64_t retries = load(&e->provider->counters.retries[c]);
+      uint64_t all = load(&e->provider->counters.by_class[c]);
+      for (int is_retry = 0; is_retry < 2; is_retry++) {
+        begin_of(b, "attempts_total", e, true);
+        label(b, "class", outcome_name((enum outcome_class)c));
+        label(b, "attempt", is_retry ? "retry" : "first");
+        end_u64(b, is_retry ? retries : all > retries ? all - retries : 0);
+      }
+    }
+  }
+}
+
+/* Counters by the class that led there, those that can. */
+static void put_by_class(struct buf *b, const struct plan *plan, const char *name, const char *help,
+                         size_t offset, bool (*is_possible)(enum outcome_class c)) {
+  head(b, name, "counter", help);
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    const uint64_t *counters = (const void *)((const char *)&e->provider->counters + offset);
+    for (int c = 0; c < OUTCOME_N; c++) {
+      if (!is_possible((enum outcome_class)c)) continue;
+      begin_of(b, name, e, false);
+      label(b, "reason", outcome_name((enum outcome_class)c));
+      end_u64(b, load(&counters[c]));
+    }
+  }
+}
+
+static bool may_pause(enum outcome_class c) {
+  return c == OUTCOME_RATE_LIMITED || c == OUTCOME_EXHAUSTED || c == OUTCOME_AUTH || c == OUTCOME_OVERLOADED;
+}
+
+static void put_exclusions(struct buf *b, const struct plan *plan) {
+  head(b, "pick_exclusions_total", "counter",
+       "Choices that a provider was no candidate for, by why; those who do not serve the model are not "
+       "counted.");
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct plan_entry *e = &plan->entries[i];
+    for (unsigned k = PROVIDER_IS_FREE + 1; k < PROVIDER_BAR_N; k++) {
+      begin_of(b, "pick_exclusions_total", e, false);
+      label(b, "reason", provider_bar_name((enum provider_bar)k));
+      end_u64(b, load(&e->provider->counters.barred[k]));
+    }
+  }
+}
+
+static void put_probe_times(struct buf *b, const struct plan *plan) {
+  head(b, "provider_probe_duration_seconds", "histogram", "Time of health checks.");
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    const struct provider *p = plan->entries[i].provider;
+    for (int ok = 1; ok >= 0; ok--) {
+      struct histogram h = {{0}, 0};
+      histogram_read(&h, &p->counters.probes[ok]);
+      struct labels l = {"provider", p->id, "result", ok ? "ok" : "fail"};
+      put_histogram(b, "provider_probe_duration_seconds", &l, &h, PROVIDER_PROBE_FIRST_US);
     }
   }
 }
@@ -215,14 +295,6 @@ static double get_healthy(const struct provider *p, uint64_t now_ms) {
 }
 static double get_cooldown(const struct provider *p, uint64_t now_ms) {
   return (double)provider_free_in_ms(p, now_ms) / 1000;
-}
-static double get_ejections(const struct provider *p, uint64_t now_ms) {
-  (void)now_ms;
-  return (double)load(&p->counters.ejections);
-}
-static double get_cooldowns(const struct provider *p, uint64_t now_ms) {
-  (void)now_ms;
-  return (double)load(&p->counters.cooldowns);
 }
 static double get_balance(const struct provider *p, uint64_t now_ms) {
   (void)now_ms;
@@ -304,11 +376,13 @@ static void put_providers(struct buf *b, const struct plan *plan) {
   put_one(b, plan, "provider_healthy", "gauge", "1 when /health calls it healthy.", get_healthy);
   put_one(b, plan, "provider_cooldown_seconds", "gauge", "What is left of a pause or ejection.",
           get_cooldown);
-  put_one(b, plan, "provider_ejections_total", "counter", "Ejections after failures in a row.",
-          get_ejections);
-  put_one(b, plan, "provider_cooldowns_total", "counter", "Pauses for rate limits and accounts.",
-          get_cooldowns);
+  put_by_class(b, plan, "provider_ejections_total", "Ejections after failures in a row, by the last one.",
+               offsetof(struct provider_counters, ejections), outcome_harms_health);
+  put_by_class(b, plan, "provider_cooldowns_total", "Pauses for limits and accounts, by what asked for them.",
+               offsetof(struct provider_counters, cooldowns), may_pause);
+  put_exclusions(b, plan);
   put_pair(b, plan, "provider_probes_total", "Health checks.", "result", passed, false, get_probes);
+  put_probe_times(b, plan);
   put_rate_limits(b, plan);
   put_stream_times(b, plan);
   put_pair(b, plan, "verify_total", "Verified answers; fail: not what the provider signed.", "result", passed,
@@ -375,6 +449,8 @@ void metrics_page(struct exchange *x) {
   gauge(b, "start_time_seconds", "When it started, in seconds since 1970.",
         (double)s->started_wall_ms / 1000);
   put_requests(b, s);
+  put_denied(b, s);
+  put_affinity(b, s);
   put_load(b, x);
   put_providers(b, x->plan);
   put_strategy(b, x);

@@ -55,6 +55,7 @@ static void verdict(struct probe *b, bool ok, const char *reason) {
   b->call = NULL;
   loop_timer_stop(b->prober->loop, &b->timeout);
   double latency_ms = b->asked_us ? (double)(clock_mono_us() - b->asked_us) / 1000 : 0;
+  if (b->asked_us) provider_note_probe(p, ok, latency_ms);
   unsigned slot = (unsigned)(b->entry - b->prober->plan->entries);
   enum health_event event = HEALTH_SAME;
   bool is_judged =

@@ -45,6 +45,7 @@ struct outcome {
   double connect_ms, ttft_ms, total_ms; /* NaN when that point was not reached */
   int64_t tokens_in, tokens_out;        /* -1: unknown */
   bool committed;                       /* bytes of this attempt have reached the client */
+  bool is_retry;                        /* another attempt of the request was before it */
   const char *reason;                   /* more than the class says; borrowed; NULL: nothing */
 };
 

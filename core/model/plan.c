@@ -479,13 +479,17 @@ bool plan_keep_who_does(const struct plan *p, struct slot_set *serves, enum plan
 
 typedef enum provider_bar bar_fn(const struct provider *p, uint64_t now_ms);
 
-static unsigned take_free(const struct plan *p, uint16_t *out, const struct slot_set *asked, bar_fn *bar,
+static unsigned take_free(const struct plan *p, uint16_t *out, const struct slot_set *asked, bar_fn *bar_of,
                           uint64_t now_ms) {
   unsigned n = 0;
   for (unsigned w = 0; w < ARRAY_LEN(asked->w); w++)
     for (uint64_t left = asked->w[w]; left; left &= left - 1) {
       unsigned slot = w * 64 + (unsigned)__builtin_ctzll(left);
-      if (bar(p->entries[slot].provider, now_ms) == PROVIDER_IS_FREE) out[n++] = (uint16_t)slot;
+      enum provider_bar bar = bar_of(p->entries[slot].provider, now_ms);
+      if (LIKELY(bar == PROVIDER_IS_FREE))
+        out[n++] = (uint16_t)slot;
+      else if (bar_of == provider_barred)
+        provider_note_barred(p->entries[slot].provider, bar);
     }
   return n;
 }

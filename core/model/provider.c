@@ -198,7 +198,7 @@ static enum health_event pause_locked(struct provider *p, const struct outcome *
   enum health_event event = HEALTH_SAME;
   uint64_t had = LOAD(&p->cooldown_until_ms), until = now_ms + ms;
   if (had <= now_ms && ms) {
-    (void)ADD(&p->counters.cooldowns, 1);
+    (void)ADD(&p->counters.cooldowns[o->class], 1);
     if (o->reason)
       set_reason_locked(p, "paused for %u ms: %s", ms, o->reason);
     else
@@ -226,7 +226,7 @@ static enum health_event settle_failure(struct provider *p, const struct outcome
     uint64_t ms = ejection_ms(rules, before);
     STORE(&p->ejected_until_ms, now_ms + ms);
     STORE(&p->ejections_in_row, before + 1);
-    (void)ADD(&p->counters.ejections, 1);
+    (void)ADD(&p->counters.ejections[o->class], 1);
     p->ejected_for = o->class;
     set_reason_locked(p, "ejected for %llu ms after %u failed attempts in a row, the last: %s",
                       (unsigned long long)ms, in_row, o->reason ? o->reason : outcome_name(o->class));
@@ -256,6 +256,7 @@ enum health_event provider_settle(struct provider *p, const struct outcome *o,
   uint32_t before = __atomic_fetch_sub(&p->in_flight, 1, __ATOMIC_RELAXED);
   REQUIRE(before > 0);
   (void)ADD(&p->counters.by_class[o->class], 1);
+  if (o->is_retry) (void)ADD(&p->counters.retries[o->class], 1);
   if (o->tokens_in > 0) (void)ADD(&p->counters.tokens_in, (uint64_t)o->tokens_in);
   if (o->tokens_out > 0) (void)ADD(&p->counters.tokens_out, (uint64_t)o->tokens_out);
   STORE(&p->last_class, (uint32_t)o->class);
@@ -361,6 +362,11 @@ enum health_event provider_judged(struct provider *p, int state, const char *rea
   return event;
 }
 
+void provider_note_probe(struct provider *p, bool ok, double latency_ms) {
+  if (latency_ms >= 0)
+    histogram_add(&p->counters.probes[ok], (uint64_t)(latency_ms * 1000), PROVIDER_PROBE_FIRST_US);
+}
+
 void provider_switch(struct provider *p, enum provider_admin admin) {
   STORE(&p->admin, (uint32_t)admin);
 }
@@ -389,6 +395,22 @@ enum provider_bar provider_barred_in_panic(const struct provider *p, uint64_t no
   if (LOAD(&p->admin) != PROVIDER_ENABLED) return PROVIDER_BARRED_ADMIN;
   if (!LOAD(&p->is_initialised)) return PROVIDER_BARRED_INIT;
   return LOAD(&p->rate_limited_until_ms) > now_ms ? PROVIDER_BARRED_COOLDOWN : PROVIDER_IS_FREE;
+}
+
+void provider_note_barred(struct provider *p, enum provider_bar bar) {
+  (void)ADD(&p->counters.barred[bar], 1);
+}
+
+const char *provider_bar_name(enum provider_bar bar) {
+  static const char *const names[PROVIDER_BAR_N] = {"none", "admin", "init", "cooldown", "health"};
+  return (unsigned)bar < PROVIDER_BAR_N ? names[bar] : "unknown";
+}
+
+uint64_t provider_sum(const uint64_t by_class[OUTCOME_N]) {
+  uint64_t sum = 0;
+  for (int i = 0; i < OUTCOME_N; i++)
+    sum += LOAD(&by_class[i]);
+  return sum;
 }
 
 bool provider_is_healthy(const struct provider *p, uint64_t now_ms) {

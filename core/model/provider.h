@@ -34,6 +34,7 @@ enum provider_bar {
   PROVIDER_BARRED_INIT,     /* could not be initialised (no endpoint, account trouble …) */
   PROVIDER_BARRED_COOLDOWN, /* it asked for a pause, or its account needs one */
   PROVIDER_BARRED_HEALTH,   /* down, or ejected after failures in a row */
+  PROVIDER_BAR_N
 };
 
 /* Thresholds of health decisions; part of the plan, copied so that this file needs none. */
@@ -49,16 +50,21 @@ struct health_rules {
 };
 extern const struct health_rules HEALTH_RULES_DEFAULT;
 
-#define PROVIDER_TTFT_FIRST_US 10000 /* first bounds of the two histograms */
-#define PROVIDER_TPOT_FIRST_US 1000
+#define PROVIDER_TTFT_FIRST_US  10000 /* first bounds of the two histograms */
+#define PROVIDER_TPOT_FIRST_US  1000
+#define PROVIDER_PROBE_FIRST_US 1000
 
 struct provider_counters {
   /* All are accessed with __atomic builtins, relaxed. */
   uint64_t dispatched;          /* attempts begun */
   uint64_t by_class[OUTCOME_N]; /* attempts settled */
   uint64_t tokens_in, tokens_out;
-  uint64_t probes_ok, probes_failed, ejections, cooldowns;
-  struct histogram ttft, tpot;     /* of streams that ended well */
+  uint64_t probes_ok, probes_failed;
+  struct histogram ttft, tpot; /* of streams that ended well */
+  uint64_t retries[OUTCOME_N]; /* of by_class: attempts that were not their requests' first */
+  uint64_t ejections[OUTCOME_N], cooldowns[OUTCOME_N]; /* by the class that led to them */
+  uint64_t barred[PROVIDER_BAR_N];                     /* choices that it was no candidate for, by why */
+  struct histogram probes[2];                          /* how long they took; [1]: those that passed */
   uint32_t verify_ok, verify_fail; /* verified answers; fail: proved not to be what the provider signed */
 };
 
@@ -190,6 +196,8 @@ enum health_event provider_probed(struct provider *p, bool ok, const char *reaso
  */
 enum health_event provider_judged(struct provider *p, int state, const char *reason, bool is_probe, bool ok,
                                   uint64_t now_ms, uint64_t wall_ms);
+/* How long a probe took that got a verdict. */
+void provider_note_probe(struct provider *p, bool ok, double latency_ms);
 void provider_switch(struct provider *p, enum provider_admin admin);
 /* `reason` NULL: it is ready. Otherwise it is listed unhealthy with the reason and never a candidate. */
 void provider_set_init(struct provider *p, const char *reason);
@@ -206,6 +214,11 @@ uint64_t provider_models_version(void);
 
 /* ---- reading ---- */
 enum provider_bar provider_barred(const struct provider *p, uint64_t now_ms);
+/* It was left out of a choice for that. */
+void provider_note_barred(struct provider *p, enum provider_bar bar);
+const char *provider_bar_name(enum provider_bar bar);
+/* What a row of counters by class comes to. */
+uint64_t provider_sum(const uint64_t by_class[OUTCOME_N]);
 /* As barred, when nobody is free: only the operator's switch, initialisation and a rate-limit pause still count. */
 enum provider_bar provider_barred_in_panic(const struct provider *p, uint64_t now_ms);
 /* Up or degraded, initialised and not ejected: what /health calls isHealthy. */

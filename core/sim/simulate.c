@@ -180,7 +180,7 @@ static void sum_up(struct simulation *sim) {
         .answers = samples_sum_up(&p->answers),
         .max_in_flight = p->max_in_flight,
         .in_flight = p->provider->in_flight,
-        .ejections = p->provider->counters.ejections,
+        .ejections = provider_sum(p->provider->counters.ejections),
     };
   }
   out->answers = samples_sum_up(&sim->answers);

@@ -60,8 +60,13 @@ test('requests, attempts and tokens are counted over all workers', async (t) => 
   is('requests_total{kind="embeddings",status="200",stream="false"}', 1);
   is('request_duration_seconds_count{kind="chat"}', 8);
   is('request_duration_seconds_bucket{kind="chat",le="+Inf"}', 8);
-  is('attempts_total{provider="a",model="own \\"name\\"\\\\",class="server"}', 8);
-  is('attempts_total{provider="b",model="m",class="ok"}', 8);
+  is('attempts_total{provider="a",model="own \\"name\\"\\\\",class="server",attempt="first"}', 8);
+  is('attempts_total{provider="a",model="own \\"name\\"\\\\",class="server",attempt="retry"}', 0);
+  is('attempts_total{provider="b",model="m",class="ok",attempt="first"}', 0);
+  is('attempts_total{provider="b",model="m",class="ok",attempt="retry"}', 8);
+  is('provider_probes_total{provider="a",result="ok"}', 1);
+  is('provider_probe_duration_seconds_count{provider="a",result="ok"}', 1);
+  is('provider_probe_duration_seconds_count{provider="a",result="fail"}', 0);
   is('time_to_first_token_seconds_count{provider="b",model="m"}', 1);
   is('provider_inflight_requests{provider="a"}', 0);
   is('provider_state{provider="a",state="up"}', 1);
@@ -72,6 +77,33 @@ test('requests, attempts and tokens are counted over all workers', async (t) => 
   is('tokens_total{provider="b",model="m",type="output"}', counted.tokensOut);
   assert.equal(types.get('moongate_requests_total'), 'counter');
   assert.equal(types.get('moongate_request_duration_seconds'), 'histogram');
+});
+
+test('what takes a provider out of the choice, and what ends a request without an answer, is counted by its reason', async (t) => {
+  const providers = [{ id: 'a', priority: 1 }, { id: 'b', priority: 2 }];
+  const { moon, byId } = await setup(t, { providers, maxRetries: 1, strategy: 'priority', health: { ejectAfter: 1 } });
+  const ask2 = (headers) => chat(moon, {}, headers);
+  byId.a.next(act.status(429, undefined, { 'Retry-After': '600' }));
+  assert.equal((await ask2()).header('x-provider-address'), 'b');
+  assert.equal((await ask2({ 'X-0G-Provider-Address': 'b' })).status, 200);
+  assert.equal((await ask2({ 'X-0G-Provider-Address': 'nobody' })).status, 404);
+  byId.b.next(act.status(500));
+  assert.equal((await ask2()).status, 500, 'nobody is left');
+  assert.equal((await ask2()).status, 200, 'the rule for the case that nobody is healthy');
+  await ask(moon, { method: 'POST', path: '/admin/providers/b/disable' });
+  assert.equal((await ask2()).status, 503);
+  const { samples } = await metrics(moon);
+  const is = (key, value) => assert.equal(samples.get(`moongate_${key}`), value, key);
+  is('provider_cooldowns_total{provider="a",reason="rate_limited"}', 1);
+  is('provider_cooldowns_total{provider="b",reason="rate_limited"}', 0);
+  is('provider_ejections_total{provider="b",reason="server"}', 1);
+  is('pick_exclusions_total{provider="a",reason="cooldown"}', 4);
+  is('pick_exclusions_total{provider="b",reason="health"}', 1);
+  is('pick_exclusions_total{provider="b",reason="admin"}', 1);
+  is('retries_denied_total{reason="no_provider"}', 1);
+  is('retries_denied_total{reason="max_retries"}', 0);
+  is('affinity_total{source="header",outcome="hit"}', 1);
+  is('affinity_total{source="header",outcome="strict_fail"}', 1);
 });
 
 test('histograms are cumulative, and their last bucket is their count', async (t) => {
