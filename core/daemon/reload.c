@@ -57,6 +57,7 @@ struct plan *reload_load_plan(struct settings_report *report, const struct optio
                               struct registry *registry) {
   struct plan *plan = load_settings(report, o, text, registry);
   if (plan && !builder_try(report, plan, NULL)) plan_unref(&plan);
+  if (report->trial) (void)builder_try(report, report->trial, NULL);
   return plan;
 }
 

@@ -128,6 +128,7 @@ void plan_unref(struct plan **pp) {
   if (p->strategy_path) free((char *)p->strategy_source.ptr);
   free(p->strategy_path);
   free(p->strategy_options);
+  free(p->strategy_options_at);
   strategy_stats_free(p->stats);
   free(p);
 }
@@ -207,10 +208,12 @@ static void set_text(char **text, const char *value) {
 void plan_take_strategy(struct plan *p, const struct plan *from) {
   free(p->strategy_name);
   free(p->strategy_options);
+  free(p->strategy_options_at);
   if (p->strategy_path) free((char *)p->strategy_source.ptr);
   free(p->strategy_path);
   p->strategy_name = x_strdup(from->strategy_name);
   p->strategy_options = x_strdup(from->strategy_options);
+  p->strategy_options_at = from->strategy_options_at ? x_strdup(from->strategy_options_at) : NULL;
   p->strategy_path = from->strategy_path ? x_strdup(from->strategy_path) : NULL;
   p->strategy_source = from->strategy_source;
   if (from->strategy_path)

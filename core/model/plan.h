@@ -179,6 +179,7 @@ struct plan {
   char *strategy_path;          /* file it came from; NULL: embedded */
   struct span strategy_source;  /* owned when strategy_path is set */
   char *strategy_options;       /* Lua text "return {…}" with plain data */
+  char *strategy_options_at;    /* "file:line" that says them; NULL: nobody did */
   struct strategy_stats *stats; /* counted into while the rest is read-only */
 };
 

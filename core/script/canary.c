@@ -72,6 +72,7 @@ static struct plan *copy_plan(const struct plan *real, unsigned at_least) {
   p->settings.call_budget_us = real->settings.call_budget_us;
   p->strategy_name = real->strategy_name ? x_strdup(real->strategy_name) : NULL;
   p->strategy_options = real->strategy_options ? x_strdup(real->strategy_options) : NULL;
+  p->strategy_options_at = real->strategy_options_at ? x_strdup(real->strategy_options_at) : NULL;
   p->strategy_source = real->strategy_source;
   if (real->strategy_path) {
     p->strategy_path = x_strdup(real->strategy_path);

@@ -245,6 +245,7 @@ static void push_host(lua_State *L, struct generation *g) {
   }
   push_text(L, "file", g->file);
   push_text(L, "options", g->plan->strategy_options ? g->plan->strategy_options : "return {}");
+  if (g->plan->strategy_options_at) push_text(L, "options_at", g->plan->strategy_options_at);
 }
 
 struct loading {

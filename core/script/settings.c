@@ -26,6 +26,7 @@ void settings_report_release(struct settings_report *r) {
   buf_release(&r->warnings);
   key_free(r->key);
   r->key = NULL;
+  plan_unref(&r->trial);
 }
 
 static void add_problem(struct settings_report *r, const char *path, const char *text) {
@@ -99,6 +100,7 @@ static void load_text(struct load *load, struct span text) {
   if (wrong) {
     add_problem(load->report, load->path, wrong);
     plan_unref(&load->plan);
+    plan_unref(&load->report->trial);
   }
   free(wrong);
   settings_drop_scratch(load);

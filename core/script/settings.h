@@ -32,6 +32,8 @@ struct settings_report {
   unsigned n_warnings;
   struct key *
       key; /* the wallet's, when the configuration or the environment gave one; the caller may take it over */
+  struct plan *
+      trial; /* the strategy alone, to be tried all the same; NULL when that is out of order, too, or nothing is */
 };
 void settings_report_init(struct settings_report *r);
 void settings_report_release(struct settings_report *r);

@@ -206,6 +206,7 @@ static void take_routes(lua_State *L, struct plan *p) {
 
 static void take_strategy(lua_State *L, struct plan *p) {
   p->strategy_options = field_copy(L, "strategyOptions");
+  p->strategy_options_at = field_copy(L, "strategyOptionsAt");
   lua_getfield(L, -1, "strategy");
   p->strategy_name = field_copy(L, "name");
   p->strategy_path = field_copy(L, "path");
@@ -234,4 +235,8 @@ void settings_build_plan(lua_State *L) {
   plan_resolve(p, load->registry);
   take_strategy(L, p);
   plan_seal(p);
+  if (field_is_set(L, "isTrial")) {
+    load->report->trial = p;
+    load->plan = NULL;
+  }
 }

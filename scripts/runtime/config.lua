@@ -585,6 +585,19 @@ local function warn_about_repeated(root)
   for _, child in pairs(root.fields or {}) do warn_about_repeated(child) end
 end
 
+-- The rest has problems; the strategy can be tried all the same, over a provider that is made up, so that all is told
+-- at once. Nil when it has some itself.
+local function trial(out)
+  if not out.strategy or not out.strategyOptions then return nil end
+  local alone = { isTrial = true }
+  for _, spec in ipairs(OPTIONS) do alone[spec[1]] = spec[3] end
+  for _, name in ipairs { "strategy", "strategyOptions", "strategyOptionsAt", "guard", "callBudget", "reload" } do
+    if out[name] ~= nil then alone[name] = out[name] end
+  end
+  alone.providers = providers({ "http://127.0.0.1:9/v1" }, place_of("a trial"))
+  return alone
+end
+
 local environment, leave = host.part("config_environment")(host, report)
 
 local config = {
@@ -624,7 +637,8 @@ function config.check(returned, flags)
     out.models = models(written.models, place_in_file { "models" }, out.providers, is_replaced)
   end
   check_together(out, written)
-  if report.count() > 0 then return nil end
+  if written.strategyOptions ~= nil then out.strategyOptionsAt = place_in_file({ "strategyOptions" }):where() end
+  if report.count() > 0 then return trial(out) end
   out.discovers = out.providers.discovers
   return out
 end

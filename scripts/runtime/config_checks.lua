@@ -135,7 +135,8 @@ local function listen_host(value, place)
   value = text { what = 'a host name or an IP address such as "127.0.0.1"', max = 255 }(value, place)
   if not value then return nil end
   local bare = value:match("^%[(.*)%]$") or value
-  if bare:find("^[%w.:%%_-]+$") then return bare end
+  local is_v6 = bare:find("^[%x:.]+%%?[%w._-]*$") and bare:find(":.*:")
+  if is_v6 or bare:find("^[%w._-]+$") then return bare end
   place:problem("must be a host name or an IP address, without scheme, port or path, not %s", quote(value))
 end
 

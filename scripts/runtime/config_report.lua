@@ -125,6 +125,12 @@ local function add(list, line, text)
   list[#list + 1] = { line = line, order = #list, text = (line and file .. ":" .. line .. ": " or "") .. text }
 end
 
+-- "FILE:LINE", or nil.
+function Place:where()
+  local line = self:line()
+  return line and file .. ":" .. line
+end
+
 -- "NAME TEXT".
 function Place:problem(format, ...) add(problems, self:line(), self:text() .. " " .. format:format(...)) end
 function Place:warn(format, ...) add(warnings, self:line(), self:text() .. " " .. format:format(...)) end

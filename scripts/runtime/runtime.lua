@@ -336,6 +336,12 @@ local function fail(path, text, ...)
   error(format("%s:%d: %s", file, tree:line(path), format(text, ...)), 0)
 end
 
+-- The same for what the configuration says: there is the line to change, when it is known.
+local function fail_given(path, text, ...)
+  if host.options_at then error(format("%s: %s", host.options_at, format(text, ...)), 0) end
+  fail(path, text, ...)
+end
+
 local CALLBACKS = { init = true, select = true, score = true, retry = true, observe = true, health = true,
                     tick = true, export = true }
 local FIELDS = { abi = "number", name = "string", options = "table" }
@@ -390,12 +396,13 @@ local function check_options(schema, given)
     local wanted = rule.type or (rule.default ~= nil and type(rule.default)) or nil
     if value ~= nil then
       if wanted and type(value) ~= wanted then
-        fail({ "options", name }, "strategyOptions.%s must be a %s, not a %s", tostring(name), wanted, type(value))
+        fail_given({ "options", name }, "strategyOptions.%s must be a %s, not a %s", tostring(name), wanted,
+                   type(value))
       end
       if type(value) == "number" then
         if value ~= value or (rule.min and value < rule.min) or (rule.max and value > rule.max) then
-          fail({ "options", name }, "strategyOptions.%s is %s, allowed is %s to %s", tostring(name), tostring(value),
-               tostring(rule.min or "any"), tostring(rule.max or "any"))
+          fail_given({ "options", name }, "strategyOptions.%s is %s, allowed is %s to %s", tostring(name),
+                     tostring(value), tostring(rule.min or "any"), tostring(rule.max or "any"))
         end
       end
     end
@@ -403,7 +410,7 @@ local function check_options(schema, given)
   end
   for name in pairs(given) do
     if not schema[name] then
-      fail({ "options" }, "this strategy has no option %s (strategyOptions)%s", tostring(name),
+      fail_given({ "options" }, "this strategy has no option %s (strategyOptions)%s", tostring(name),
            suggestion(name, schema))
     end
   end

@@ -19,6 +19,7 @@ const BAD = [
   ['an unknown name, with a suggestion', `return {\n  ${ONE}\n  maxRetrys = 3,\n}\n`, /maxRetrys.*maxRetries/, 3],
   ['an unknown timeout', `return {\n  ${ONE}\n  timeouts = {\n    conect = 3,\n  },\n}\n`, /conect.*connect/, 4],
   ['a port that is none', `return {\n  ${ONE}\n  port = 70000,\n}\n`, /port/, 3],
+  ['a host with a port', `return {\n  ${ONE}\n  host = "127.0.0.1:80",\n}\n`, /host/, 3],
   ['a port that is text', `return {\n  ${ONE}\n  port = "http",\n}\n`, /port/, 3],
   ['a negative number of retries', `return {\n  ${ONE}\n  maxRetries = -1,\n}\n`, /maxRetries/, 3],
   ['no providers', 'return {\n  port = 1,\n}\n', /provider/, null],
@@ -63,6 +64,29 @@ test('check prints every problem, not only the first', async (t) => {
   const r = await runMoongate(['check', file]);
   assert.equal(r.code, 1);
   for (const n of [3, 4, 5]) assert.match(r.stderr + r.stdout, new RegExp(`bad\\.lua:${n}:`));
+});
+
+test('check tries the strategy although the rest has problems', async (t) => {
+  const folder = temporaryFolder(t);
+  const file = path.join(folder, 'bad.lua');
+  writeFileSync(path.join(folder, 'mine.lua'), 'return { abi = 1,\n  select = function(_, _, pool) return pool.best.index end }\n');
+  writeFileSync(file, `return {\n  ${ONE}\n  maxRetries = "x",\n  strategy = "mine.lua",\n}\n`);
+  const r = await runMoongate(['check', file]);
+  assert.equal(r.code, 1);
+  assert.match(r.stderr, /bad\.lua:3: maxRetries/);
+  assert.match(r.stderr, /mine\.lua:2: select/);
+  assert.match(r.stderr, /^2 problems$/m);
+});
+
+test('what strategyOptions gets wrong is named where it is written', async (t) => {
+  const file = path.join(temporaryFolder(t), 'bad.lua');
+  for (const [options, what] of [['{ maxInFlight = "x" }', /must be a number/], ['{ maxInFlight = 0 }', /allowed is/], ['{ maxInFlght = 3 }', /no option maxInFlght.*maxInFlight/]]) {
+    writeFileSync(file, `return {\n  ${ONE}\n  strategy = "priority",\n  strategyOptions = ${options},\n}\n`);
+    const r = await runMoongate(['check', file]);
+    assert.equal(r.code, 1);
+    assert.match(r.stderr, /bad\.lua:4: /);
+    assert.match(r.stderr, what);
+  }
 });
 
 test('check of a good file exits 0 and contacts nobody', async (t) => {
