@@ -200,10 +200,8 @@ PRINTF_LIKE(2, 3) static enum options_result wrong(const struct command_spec *c,
   return OPTIONS_WRONG;
 }
 
-static enum options_result unknown_command(const char *name) {
-  struct span text = span_str(name);
-  if (span_ends(text, SPAN(".lua")))
-    return wrong(NULL, "unknown command \"%s\"; did you mean \"moongate run %s\"?", name, name);
+/* The command that was probably meant, or NULL. */
+static const char *nearest_command(const char *name) {
   const char *best = NULL;
   unsigned best_distance = SPELLING_FAR;
   commands_each(c) {
@@ -212,8 +210,15 @@ static enum options_result unknown_command(const char *name) {
     best = c->name;
     best_distance = distance;
   }
-  if (best && spelling_is_near(name, best_distance))
-    return wrong(NULL, "unknown command \"%s\"; did you mean \"%s\"?", name, best);
+  return best && spelling_is_near(name, best_distance) ? best : NULL;
+}
+
+static enum options_result unknown_command(const char *name) {
+  struct span text = span_str(name);
+  if (span_ends(text, SPAN(".lua")))
+    return wrong(NULL, "unknown command \"%s\"; did you mean \"moongate run %s\"?", name, name);
+  const char *best = nearest_command(name);
+  if (best) return wrong(NULL, "unknown command \"%s\"; did you mean \"%s\"?", name, best);
   return wrong(NULL, "unknown command \"%s\"", name);
 }
 
@@ -421,12 +426,30 @@ static const struct command_spec *parse_command(int argc, char **argv, int *at) 
                      c->positional);
     if (n > 0 && (size_t)n < sizeof known - len) len += (size_t)n;
   }
+  const char *next = *at + 1 < argc ? argv[*at + 1] : "-";
+  char both[NAME_SHOWN_MAX];
+  (void)snprintf(both, sizeof both, "%s %s", word, next);
+  if (len && next[0] != '-' && nearest_command(both)) {
+    (void)unknown_command(both);
+    return NULL;
+  }
   if (len) {
     (void)wrong(NULL, "`moongate %s` needs a further word: %s", word, known);
     return NULL;
   }
   (void)unknown_command(word);
   return NULL;
+}
+
+/* The texts of all commands that begin with this word, when it is the first one of some. */
+static bool print_group_help(const char *word) {
+  unsigned n = 0;
+  commands_each(c) {
+    if (!second_word(c, word)) continue;
+    if (n++) (void)fputc('\n', stdout);
+    options_put_command_help(stdout, c);
+  }
+  return n > 0;
 }
 
 static enum options_result print_help(int argc, char **argv, int at) {
@@ -436,6 +459,7 @@ static enum options_result print_help(int argc, char **argv, int at) {
     options_put_help(stdout);
     return OPTIONS_DONE;
   }
+  if (at + 1 == argc && print_group_help(argv[at])) return OPTIONS_DONE;
   const struct command_spec *c = parse_command(argc, argv, &at);
   if (!c) return OPTIONS_WRONG;
   if (at < argc) return wrong(NULL, "`moongate help` takes one command: \"%s\" is left over", argv[at]);
@@ -492,6 +516,7 @@ enum options_result options_parse(struct options *out, int argc, char **argv) {
   }
   if (argv[1][0] == '-') return wrong(NULL, "a command comes first, then its flags: \"%s\" is none", argv[1]);
   if (strcmp(argv[1], "help") == 0) return print_help(argc, argv, at + 1);
+  if (argc == 3 && is_help_flag(argv[2]) && print_group_help(argv[1])) return OPTIONS_DONE;
 
   const struct command_spec *c = parse_command(argc, argv, &at);
   if (!c) return OPTIONS_WRONG;

@@ -207,7 +207,13 @@ static void wrong_commands(void) {
   CHECK_WRONG("quux", "unknown command \"quux\"\n");
   CHECK_WRONG("''", "unknown command \"\"");
   CHECK_WRONG("strategy", "moongate strategy check FILE");
-  CHECK_WRONG("strategy chek a", "moongate strategy check FILE, or moongate strategy simulate FILE|PRESET");
+  CHECK_WRONG("strategy chek a", "unknown command \"strategy chek\"; did you mean \"strategy check\"?");
+  CHECK_WRONG("strategy quux a", "moongate strategy check FILE, or moongate strategy simulate FILE|PRESET");
+  CHECK_INT(parse("help strategy"), OPTIONS_DONE);
+  CHECK(strstr(printed, "moongate strategy check FILE") &&
+        strstr(printed, "moongate strategy simulate FILE|PRESET"));
+  CHECK_INT(parse("strategy --help"), OPTIONS_DONE);
+  CHECK(strstr(printed, "moongate strategy simulate FILE|PRESET"));
   CHECK_WRONG("--port 3000", "a command comes first");
   CHECK_WRONG("help nothing", "unknown command \"nothing\"");
   CHECK_WRONG("help run demo", "\"demo\" is left over");
