@@ -140,33 +140,40 @@ static bool is_ours(struct span name) {
   return span_starts_nocase(name, SPAN("access-control-"));
 }
 
+#define LINE_EXTRA 4 /* colon, blank and line end */
+
+static char *put_line(char *p, struct span name, struct span value) {
+  memcpy(p, name.ptr, name.len);
+  p += name.len;
+  memcpy(p, ": ", 2);
+  p += 2;
+  if (value.len) memcpy(p, value.ptr, value.len);
+  p += value.len;
+  memcpy(p, "\r\n", 2);
+  return p + 2;
+}
+
+/* The fields to relay; with a Date, which whoever passes on an answer without one has to add. */
 static bool keep_fields(struct attempt *a, const struct http_response *head) {
-  size_t len = 0;
+  bool has_date = http_find(head->fields, head->n_fields, HTTP_FIELD_DATE) != NULL;
+  struct span date = has_date ? SPAN_NONE : reply_date(a->flow), date_name = SPAN("Date");
+  size_t len = date.len ? date_name.len + date.len + LINE_EXTRA : 0;
   bool keep[HTTP_FIELDS_MAX], has_connection = http_find(head->fields, head->n_fields, HTTP_FIELD_CONNECTION);
   for (unsigned i = 0; i < head->n_fields; i++) {
     const struct http_field *f = &head->fields[i];
     a->says_should_retry |= f->id == HTTP_FIELD_X_SHOULD_RETRY;
     keep[i] = is_relayed(f->id, head->status) && !is_ours(f->name) &&
               !(has_connection && http_is_named_by_connection(head->fields, head->n_fields, f->name));
-    if (keep[i]) len += f->name.len + f->value.len + 4;
+    if (keep[i]) len += f->name.len + f->value.len + LINE_EXTRA;
   }
   /* What a provider sends must not take the room that the next attempts need. */
   if (len + ARENA_RESERVE > a->arena->max - a->arena->used) return false;
   char *p = arena_alloc(a->arena, len + 1);
   if (!p) return false;
   a->fields = span_make(p, len);
-  for (unsigned i = 0; i < head->n_fields; i++) {
-    if (!keep[i]) continue;
-    const struct http_field *f = &head->fields[i];
-    memcpy(p, f->name.ptr, f->name.len);
-    p += f->name.len;
-    memcpy(p, ": ", 2);
-    p += 2;
-    if (f->value.len) memcpy(p, f->value.ptr, f->value.len);
-    p += f->value.len;
-    memcpy(p, "\r\n", 2);
-    p += 2;
-  }
+  if (date.len) p = put_line(p, date_name, date);
+  for (unsigned i = 0; i < head->n_fields; i++)
+    if (keep[i]) p = put_line(p, head->fields[i].name, head->fields[i].value);
   return true;
 }
 

@@ -4,13 +4,13 @@
 
 #define USUAL_FIELDS SPAN("Authorization, Content-Type, X-Request-Id, X-Session-Id, Idempotency-Key")
 
-static void put_date(struct flow *f) {
+struct span reply_date(struct flow *f) {
   uint64_t wall_ms = clock_wall_ms();
   if (wall_ms / 1000 != f->date_s) {
     f->date_s = wall_ms / 1000;
     (void)http_date(f->date, wall_ms);
   }
-  http_put_field(&f->head, "Date", span_str(f->date));
+  return span_str(f->date);
 }
 
 /* Fields that every answer carries. */
@@ -48,7 +48,7 @@ void reply_text(struct reply *r, int status, const char *content_type, struct sp
   struct buf *h = &r->flow->head;
   buf_clear(h);
   http_put_status(h, status);
-  put_date(r->flow);
+  http_put_field(h, "Date", reply_date(r->flow));
   put_common(r);
   if (extra && extra->retry_after_s) http_put_field_u64(h, "Retry-After", extra->retry_after_s);
   if (extra && extra->allow) http_put_field(h, "Allow", span_str(extra->allow));

@@ -42,6 +42,9 @@ void reply_error(struct reply *r, int status, const char *type, const char *code
                  const struct reply_extra *extra);
 void reply_fault(struct reply *r, const struct http_fault *fault);
 
+/* Value of Date now; until the next call. */
+struct span reply_date(struct flow *f);
+
 #define REPLY_LENGTH_UNKNOWN UINT64_MAX
 /*
  * Begins a relayed answer: `fields` are the provider's end-to-end fields, ready to send. The head leaves

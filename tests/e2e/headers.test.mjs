@@ -147,3 +147,16 @@ test('a 204 and a 304 of a provider have no body, whatever it sends behind them'
   assert.equal(r.header('content-length'), undefined);
   assert.equal((await chat(moon)).status, 200);
 });
+
+test('an answer has one Date: the provider\'s, or the time that it came when it sent none', async (t) => {
+  const { moon, providers } = await setup(t);
+  const theirs = 'Mon, 01 Jan 2024 00:00:00 GMT';
+  providers[0].next(act.ok({ headers: { Date: theirs } }), act.ok(), act.status(400));
+  assert.deepEqual((await chat(moon)).all('date'), [theirs]);
+  for (const status of [200, 400]) {
+    const r = await chat(moon);
+    assert.equal(r.status, status);
+    assert.equal(r.all('date').length, 1);
+    assert.ok(Math.abs(Date.parse(r.header('date')) - Date.now()) < 60000);
+  }
+});
