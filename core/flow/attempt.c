@@ -331,12 +331,12 @@ static void on_done(void *user, enum upstream_end how, const char *detail) {
     judge_refusal(a);
     return;
   }
-  bool is_chat_stream = a->answer.form == ANSWER_SSE && a->wants_done_marker;
-  if (is_chat_stream && a->answer.has_error) {
+  bool tells_end = a->answer.form == ANSWER_SSE && a->wants_done_marker;
+  if (tells_end && a->answer.has_error) {
     fail(a, OUTCOME_SERVER, "its stream reports an error");
     return;
   }
-  if (is_chat_stream && !a->answer.is_done && !a->answer.has_finish) {
+  if (tells_end && !a->answer.is_done && !a->answer.has_finish) {
     fail(a, OUTCOME_STREAM_TRUNCATED, "the stream ended without finish_reason and [DONE]");
     return;
   }

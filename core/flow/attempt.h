@@ -54,7 +54,7 @@ struct attempt {
   enum attempt_phase phase;
   struct upstream_call *call;
   struct onchain *onchain; /* NULL for direct endpoints */
-  bool wants_done_marker;  /* a chat stream without finish and without [DONE] is not complete */
+  bool wants_done_marker;  /* an event stream without finish and without [DONE] or its like is not complete */
   bool is_paused;
   bool is_model_ours;
   bool is_ours; /* it failed for a want of ours (descriptors), which says nothing about the provider */

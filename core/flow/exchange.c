@@ -366,7 +366,7 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .fields = x->fields,
       .body = x->segments,
       .n_body = n,
-      .wants_done_marker = x->route->is_chat && x->facts.is_stream,
+      .wants_done_marker = x->route->ends_streams && x->facts.is_stream,
       .is_retry = x->n_attempts > 1,
       .is_model_ours = x->is_json && e->model != NULL,
       .events = &EVENTS,

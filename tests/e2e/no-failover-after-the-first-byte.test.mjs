@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
 import { act, shareScript } from './fake-provider.mjs';
-import { chat, counters, events, eventually, MESSAGES, openChat, setup } from './harness.mjs';
+import { ask, chat, counters, events, eventually, MESSAGES, openChat, setup } from './harness.mjs';
 
 const BREAKS = {
   'resets the connection': (call) => call.reset(),
@@ -115,5 +115,27 @@ for (const [what, ends] of Object.entries({
     assert.equal(events(r.text()).filter((e) => e.error).length, 1);
     assert.equal((await counters(moon, 'a')).outcomes.server, 1);
     assert.equal((await counters(moon, 'a')).consecutiveFailures, 1);
+  });
+}
+
+// [route, an event inside the stream, the event that ends it]
+const ENDS = [
+  ['/v1/completions', { choices: [{ text: 'one', finish_reason: null }] }, '[DONE]'],
+  ['/v1/responses', { type: 'response.output_text.delta', delta: 'one' }, { type: 'response.completed', response: { id: 'r', error: null } }],
+  ['/v1/messages', { type: 'content_block_delta', delta: { text: 'one' } }, { type: 'message_stop' }],
+];
+
+for (const [path, inside, last] of ENDS) {
+  test(`a stream of ${path} that just ends is not complete; one that says so is`, async (t) => {
+    const { moon, providers } = await setup(t);
+    const request = { method: 'POST', path, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ stream: true, messages: [1] }) };
+    providers[0].next((call) => call.streamHead().event(inside).event(last).endChunks(), (call) => call.streamHead().event(inside).endChunks());
+    const whole = await ask(moon, request);
+    assert.equal(whole.complete, true);
+    assert.deepEqual(events(whole.text()), [inside, last]);
+    const cut = await ask(moon, request);
+    assert.equal(cut.complete, false);
+    assert.equal(typeof events(cut.text()).at(-1).error.message, 'string');
+    assert.equal((await counters(moon, 'a')).outcomes.stream_truncated, 1);
   });
 }
