@@ -212,6 +212,16 @@ static bool is_let_in(struct exchange *x, const struct conn *c, const struct htt
   return true;
 }
 
+/* Bodies are read here, and none of the fields that say how they are packed goes on. False: that has been answered. */
+static bool is_plain(struct exchange *x, const struct http_request *req) {
+  const struct http_field *f = http_find(req->fields, req->n_fields, HTTP_FIELD_CONTENT_ENCODING);
+  if (LIKELY(!f) || span_eq_nocase(f->value, SPAN("identity"))) return true;
+  static const struct reply_extra accepted = {.fields = {"Accept-Encoding: identity\r\n", 27}};
+  exchange_error_with(x, 415, "unsupported_content_encoding",
+                      SPAN("Request bodies must come without Content-Encoding"), &accepted);
+  return false;
+}
+
 /* ---- events of connections ---- */
 
 /*
@@ -265,7 +275,7 @@ static void on_request(struct conn *c, const struct http_request *req) {
     return;
   }
   if (!is_let_in(x, c, req)) return;
-  if (route->kind && !overload_admit(x)) return;
+  if (route->kind && (!is_plain(x, req) || !overload_admit(x))) return;
   if (req->framing == HTTP_LENGTH && req->content_length > x->body.max) {
     exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);
     return;

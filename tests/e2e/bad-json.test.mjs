@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { ask, assertError, chat, chatRequest, RawClient, requestBytes, setup } from './harness.mjs';
 
 const M = '"messages":[{"role":"user","content":"x"}]';
@@ -86,4 +87,16 @@ test('the connection lives on after a bad body', async (t) => {
   client.send(requestBytes(chatRequest()));
   assert.equal((await client.response()).status, 200);
   client.destroy();
+});
+
+test('a packed body is a 415 that says so, and reaches nobody', async (t) => {
+  const { moon, providers } = await setup(t);
+  const body = gzipSync(`{"model":"m",${M}}`);
+  const r = await chat(moon, body, { 'Content-Encoding': 'gzip' });
+  assertError(r, 415, { code: 'unsupported_content_encoding', type: 'invalid_request_error' });
+  assert.equal(r.header('accept-encoding'), 'identity');
+  const form = { method: 'POST', path: '/v1/audio/transcriptions', headers: { 'Content-Type': 'multipart/form-data; boundary=b', 'Content-Encoding': 'gzip' }, body };
+  assertError(await ask(moon, form), 415);
+  assert.equal(providers[0].calls.length, 0);
+  assert.equal((await chat(moon, {}, { 'Content-Encoding': 'identity' })).status, 200);
 });
