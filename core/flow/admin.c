@@ -311,8 +311,9 @@ void admin_switch_provider(struct exchange *x) {
   struct span rest = span_make(x->path.ptr + skip, x->path.len - skip);
   for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
     if (!span_ends(rest, verbs[i].verb)) continue;
-    struct span id = span_make(rest.ptr, rest.len - verbs[i].verb.len);
-    int slot = plan_find(x->plan, id);
+    char id[PROVIDER_ID_MAX];
+    struct span written = span_make(rest.ptr, rest.len - verbs[i].verb.len);
+    int slot = plan_find(x->plan, http_path_text(id, sizeof id, written));
     if (slot < 0) {
       exchange_error(x, 404, NULL, "provider_not_found",
                      "There is no provider with that id; see /admin/providers");

@@ -99,31 +99,11 @@ void models_list(struct exchange *x) {
   answer(x);
 }
 
-static int hex_digit(char c) {
-  char lower = ascii_lower(c);
-  return c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-/* The bytes that a path's text stands for; empty when they are no name. */
-static struct span decode(char out[MODEL_NAME_MAX], struct span text) {
-  size_t n = 0;
-  for (size_t i = 0; i < text.len; i++) {
-    if (n == MODEL_NAME_MAX) return SPAN_NONE;
-    bool is_escape = text.ptr[i] == '%';
-    int high = is_escape && i + 2 < text.len ? hex_digit(text.ptr[i + 1]) : -1;
-    int low = high >= 0 ? hex_digit(text.ptr[i + 2]) : -1;
-    if (is_escape && low < 0) return SPAN_NONE;
-    out[n++] = is_escape ? (char)(high << 4 | low) : text.ptr[i];
-    if (is_escape) i += 2;
-  }
-  return span_make(out, n);
-}
-
 void models_one(struct exchange *x) {
   size_t skip = strlen("/v1/models/");
   struct span text = span_make(x->path.ptr + skip, x->path.len - skip);
   char name[MODEL_NAME_MAX];
-  struct span wanted = decode(name, text);
+  struct span wanted = http_path_text(name, sizeof name, text);
   struct listing l;
   begin(x, &l, wanted);
   if (wanted.len) put_models(&l, x->plan);

@@ -106,6 +106,25 @@ bool http_is_field_value(struct span s) {
   return s.len == 0 || skip_value(s.ptr, s.ptr + s.len, &odd) == s.ptr + s.len;
 }
 
+static int hex_digit(char c) {
+  char lower = ascii_lower(c);
+  return c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+struct span http_path_text(char *out, size_t room, struct span part) {
+  size_t n = 0;
+  for (size_t i = 0; i < part.len; i++) {
+    if (n == room) return SPAN_NONE;
+    bool is_escape = part.ptr[i] == '%';
+    int high = is_escape && i + 2 < part.len ? hex_digit(part.ptr[i + 1]) : -1;
+    int low = high >= 0 ? hex_digit(part.ptr[i + 2]) : -1;
+    if (is_escape && low < 0) return SPAN_NONE;
+    out[n++] = is_escape ? (char)(high << 4 | low) : part.ptr[i];
+    if (is_escape) i += 2;
+  }
+  return span_make(out, n);
+}
+
 static inline uint64_t word_differs(const char *name, const char *lower) {
   uint64_t x, y;
   memcpy(&x, name, 8);

@@ -83,6 +83,8 @@ enum http_field_id http_field_id(struct span name);
 bool http_is_token(struct span s);
 /* Field value: no control bytes but tab; bytes >= 0x80 are allowed. */
 bool http_is_field_value(struct span s);
+/* What a part of a path stands for, its %-escapes undone, in `out`; empty when it is malformed or does not fit. */
+struct span http_path_text(char *out, size_t room, struct span part);
 /* Connection, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, Proxy-Authenticate, Proxy-Authorization. */
 bool http_is_hop_by_hop(enum http_field_id id);
 /* Whether a comma-separated list holds `token`, ASCII case ignored. */

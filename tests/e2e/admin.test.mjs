@@ -144,3 +144,12 @@ test('who opens the address in a browser is told where to go', async (t) => {
   assert.match(r.header('content-type'), /^text\/plain/);
   assert.match(r.text(), /\/v1\/chat\/completions/);
 });
+
+test('a provider is switched by its id, however the path spells it', async (t) => {
+  const { moon } = await setup(t, { providers: [{ id: 'h:80' }, { id: 'b' }] });
+  for (const spelled of ['h:80', 'h%3A80', '%68:80']) {
+    assert.equal((await switchProvider(moon, spelled, 'disable')).json().admin, 'disabled');
+    assert.equal((await switchProvider(moon, spelled, 'enable')).json().admin, 'enabled');
+  }
+  for (const odd of ['h%3', 'h%zz80', '%00', 'x'.repeat(200), '']) assertError(await switchProvider(moon, odd, 'disable'), 404);
+});
