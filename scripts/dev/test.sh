@@ -64,7 +64,7 @@ step() {
       build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_TEST_SLOW=${MOONGATE_TEST_SLOW:-2} MOONGATE_UPSTREAM=curl sh scripts/dev/run-e2e.sh \
         body-bytes chat clients-that-leave connections distribution errors-that-reach-the-caller \
         chaos failover-before-the-first-byte headers health load no-failover-after-the-first-byte secrets slow-clients \
-        stopping ;;
+        stopping strategy-callbacks ;;
     e2e-tls)
       # And over TLS, with the program's own transport.
       build "$plain/moongate" && MOONGATE=$plain/moongate MOONGATE_TEST_SLOW=${MOONGATE_TEST_SLOW:-2} MOONGATE_TEST_TLS=1 sh scripts/dev/run-e2e.sh \
