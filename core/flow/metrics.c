@@ -75,25 +75,31 @@ static void put_labels(struct buf *b, const struct labels *l) {
   if (l->name2) label(b, l->name2, l->value2);
 }
 
-static void put_histogram(struct buf *b, const char *name, const struct labels *l, const struct histogram *h,
-                          uint32_t first_us) {
+/* Bucket i ends at first_s doubled i times. */
+static void put_buckets(struct buf *b, const char *name, const struct labels *l,
+                        const uint64_t counts[HISTOGRAM_BOUNDS + 1], double first_s, double sum_s) {
   uint64_t n = 0;
   for (unsigned i = 0; i <= HISTOGRAM_BOUNDS; i++) {
-    n += h->counts[i];
+    n += counts[i];
     buf_putf(b, "moongate_%s_bucket{", name);
     put_labels(b, l);
     if (i < HISTOGRAM_BOUNDS)
-      buf_putf(b, ",le=\"%.9g\"", (double)((uint64_t)first_us << i) / 1e6);
+      buf_putf(b, ",le=\"%.9g\"", first_s * (double)(1u << i));
     else
       buf_put_str(b, ",le=\"+Inf\"");
     end_u64(b, n);
   }
   buf_putf(b, "moongate_%s_sum{", name);
   put_labels(b, l);
-  end_double(b, (double)h->sum_us / 1e6);
+  end_double(b, sum_s);
   buf_putf(b, "moongate_%s_count{", name);
   put_labels(b, l);
   end_u64(b, n);
+}
+
+static void put_histogram(struct buf *b, const char *name, const struct labels *l, const struct histogram *h,
+                          uint32_t first_us) {
+  put_buckets(b, name, l, h->counts, first_us / 1e6, (double)h->sum_us / 1e6);
 }
 
 /* ---- requests ---- */
@@ -417,14 +423,13 @@ static void put_strategy(struct buf *b, struct exchange *x) {
       end_u64(b, totals.callbacks[c].faults[k]);
     }
   }
-  head(b, "strategy_duration_seconds", "summary", "Time of calls; one of some is measured.");
+  head(b, "strategy_duration_seconds", "histogram",
+       "Time of calls since it was loaded; one of some is measured.");
   for (int c = 0; c < CALLBACK_N; c++) {
-    open_labels(b, "strategy_duration_seconds_sum");
-    label(b, "hook", callback_name((enum callback)c));
-    end_double(b, (double)totals.callbacks[c].total_ns / 1e9);
-    open_labels(b, "strategy_duration_seconds_count");
-    label(b, "hook", callback_name((enum callback)c));
-    end_u64(b, totals.callbacks[c].timed);
+    const struct callback_stats *calls = &totals.callbacks[c];
+    struct labels l = {"strategy", name, "hook", callback_name((enum callback)c)};
+    put_buckets(b, "strategy_duration_seconds", &l, calls->by_time, STRATEGY_FIRST_NS / 1e9,
+                (double)calls->total_ns / 1e9);
   }
   head(b, "strategy_reloads_total", "counter", "Reloads of configuration and strategy.");
   buf_putf(b, "moongate_strategy_reloads_total{result=\"ok\"} %llu\n", (unsigned long long)status.reloads_ok);

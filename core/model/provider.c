@@ -494,41 +494,6 @@ void provider_verified(struct provider *p, bool ok, const char *reason, uint64_t
   unlock(p);
 }
 
-static uint64_t models_version;
-
-uint64_t provider_models_version(void) {
-  return __atomic_load_n(&models_version, __ATOMIC_ACQUIRE);
-}
-
-void provider_set_models(struct provider *p, struct span names) {
-  char *copy = x_strndup(names.ptr ? names.ptr : "",
-                         names.len < PROVIDER_MODELS_MAX ? names.len : PROVIDER_MODELS_MAX);
-  lock(p);
-  char *old = p->models;
-  p->models = copy;
-  unlock(p);
-  if (strcmp(old ? old : "", copy) != 0) (void)__atomic_fetch_add(&models_version, 1, __ATOMIC_RELEASE);
-  free(old);
-}
-
-void provider_put_models(struct provider *p, struct buf *out) {
-  lock(p);
-  if (p->models) buf_put_str(out, p->models);
-  unlock(p);
-}
-
-enum provider_listing provider_lists(struct provider *p, struct span model) {
-  enum provider_listing said = PROVIDER_LISTS_NOTHING;
-  lock(p);
-  for (const char *at = p->models; at && *at && said != PROVIDER_LISTS_IT;) {
-    struct span name = span_make(at, strcspn(at, "\n"));
-    if (name.len) said = span_eq(name, model) ? PROVIDER_LISTS_IT : PROVIDER_LISTS_OTHERS;
-    at += name.len + (at[name.len] == '\n');
-  }
-  unlock(p);
-  return said;
-}
-
 struct registry {
   pthread_mutex_t lock;
   struct provider **list;

@@ -54,6 +54,8 @@ static void add_callback(struct callback_stats *to, const struct callback_stats 
     to->faults[i] += READ(from->faults[i]);
   to->timed += READ(from->timed);
   to->total_ns += READ(from->total_ns);
+  for (unsigned i = 0; i <= HISTOGRAM_BOUNDS; i++)
+    to->by_time[i] += READ(from->by_time[i]);
   uint64_t max = READ(from->max_ns);
   if (max > to->max_ns) to->max_ns = max;
 }

@@ -9,6 +9,7 @@
 #ifndef MOONGATE_MODEL_STRATEGY_STATS_H
 #define MOONGATE_MODEL_STRATEGY_STATS_H
 
+#include "base/histogram.h"
 #include "base/list.h"
 
 #include <stdbool.h>
@@ -52,8 +53,10 @@ struct callback_stats {
   uint64_t faults[FAULT_N];
   /* Reading the clock costs as much as a decision, so one call in STRATEGY_TIMED_EACH is timed. */
   uint64_t timed, total_ns, max_ns;
+  uint64_t by_time[HISTOGRAM_BOUNDS + 1]; /* of those timed, as in a histogram */
 };
 #define STRATEGY_TIMED_EACH 64
+#define STRATEGY_FIRST_NS   250 /* first bound of by_time */
 
 /* Relaxed atomics, one writer. */
 struct strategy_block {

@@ -64,6 +64,8 @@ static void note_time(struct callback_stats *s, uint64_t start_ns) {
   uint64_t ns = now_ns() - start_ns;
   __atomic_store_n(&s->timed, s->timed + 1, __ATOMIC_RELAXED);
   __atomic_store_n(&s->total_ns, s->total_ns + ns, __ATOMIC_RELAXED);
+  uint64_t *alike = &s->by_time[histogram_bucket(ns, STRATEGY_FIRST_NS)];
+  __atomic_store_n(alike, *alike + 1, __ATOMIC_RELAXED);
   if (ns > s->max_ns) __atomic_store_n(&s->max_ns, ns, __ATOMIC_RELAXED);
 }
 

@@ -72,11 +72,14 @@ test('requests, attempts and tokens are counted over all workers', async (t) => 
   is('provider_state{provider="a",state="up"}', 1);
   is('provider_state{provider="a",state="down"}', 0);
   is('strategy_calls_total{strategy="priority",hook="select"}', 16);
+  const timed = samples.get('moongate_strategy_duration_seconds_count{strategy="priority",hook="select"}');
+  assert.ok(timed >= 1 && timed <= 16);
   const counted = (await ask(moon, { path: '/admin/providers' })).json().providers[1];
   is('tokens_total{provider="b",model="m",type="input"}', counted.tokensIn);
   is('tokens_total{provider="b",model="m",type="output"}', counted.tokensOut);
   assert.equal(types.get('moongate_requests_total'), 'counter');
-  assert.equal(types.get('moongate_request_duration_seconds'), 'histogram');
+  for (const name of ['request_duration_seconds', 'strategy_duration_seconds', 'provider_probe_duration_seconds'])
+    assert.equal(types.get(`moongate_${name}`), 'histogram');
 });
 
 test('what takes a provider out of the choice, and what ends a request without an answer, is counted by its reason', async (t) => {
