@@ -90,7 +90,8 @@ static void take_models(struct probe *b) {
   struct buf names;
   buf_init(&names, PROVIDER_MODELS_MAX);
   struct span element;
-  for (size_t at = 0; json_array_next(&element, &at, data.value);) {
+  bool is_whole = true;
+  for (size_t at = 0; is_whole && json_array_next(&element, &at, data.value);) {
     struct json_member id = {.name = SPAN("id")};
     char name[MODEL_NAME_MAX];
     size_t len;
@@ -100,9 +101,9 @@ static void take_models(struct probe *b) {
     for (size_t i = 0; i < len; i++)
       is_clean = is_clean && (unsigned char)name[i] >= 0x20 && name[i] != 0x7f;
     if (!is_clean) continue;
-    if (buf_appendf(&names, "%.*s\n", (int)len, name)) break;
+    is_whole = buf_appendf(&names, "%.*s\n", (int)len, name) == 0;
   }
-  provider_set_models(b->entry->provider, buf_span(&names));
+  provider_set_models(b->entry->provider, buf_span(&names), is_whole);
   buf_release(&names);
 }
 

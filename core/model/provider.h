@@ -126,6 +126,7 @@ struct provider {
   unsigned probe_fails, probe_passes;
   bool was_probed;
   enum outcome_class ejected_for;
+  bool is_models_cut;
   char *models; /* what it said it serves, one name a line; under the lock; NULL: it has not said */
 };
 
@@ -207,8 +208,8 @@ void provider_set_init(struct provider *p, const char *reason);
  */
 void provider_verified(struct provider *p, bool ok, const char *reason, uint64_t now_ms);
 
-/* What its model list says, one name a line; at most PROVIDER_MODELS_MAX bytes. */
-void provider_set_models(struct provider *p, struct span names);
+/* What its model list says, one name a line; at most PROVIDER_MODELS_MAX bytes. is_whole: it has no other names. */
+void provider_set_models(struct provider *p, struct span names, bool is_whole);
 /* Rises whenever any provider's list has changed. */
 uint64_t provider_models_version(void);
 
@@ -227,7 +228,7 @@ bool provider_is_healthy(const struct provider *p, uint64_t now_ms);
 uint64_t provider_free_in_ms(const struct provider *p, uint64_t now_ms);
 /* Why it is out or in doubt; empty when it is neither, or when what the reason names is over. */
 void provider_copy_reason(struct provider *p, char out[PROVIDER_REASON_MAX], uint64_t now_ms);
-/* Whether the names of provider_set_models() include this one; nothing: it has not said any. */
+/* Whether the names of provider_set_models() include this one; nothing: it has not said any, or not all. */
 enum provider_listing { PROVIDER_LISTS_NOTHING, PROVIDER_LISTS_OTHERS, PROVIDER_LISTS_IT };
 enum provider_listing provider_lists(struct provider *p, struct span model);
 /* Appends the names of provider_set_models(); `out` must have room for PROVIDER_MODELS_MAX bytes. */

@@ -11,14 +11,16 @@ uint64_t provider_models_version(void) {
   return __atomic_load_n(&models_version, __ATOMIC_ACQUIRE);
 }
 
-void provider_set_models(struct provider *p, struct span names) {
+void provider_set_models(struct provider *p, struct span names, bool is_whole) {
   char *copy = x_strndup(names.ptr ? names.ptr : "",
                          names.len < PROVIDER_MODELS_MAX ? names.len : PROVIDER_MODELS_MAX);
   REQUIRE(pthread_mutex_lock(&p->lock) == 0);
   char *old = p->models;
+  bool is_same = p->is_models_cut == !is_whole && strcmp(old ? old : "", copy) == 0;
   p->models = copy;
+  p->is_models_cut = !is_whole;
   REQUIRE(pthread_mutex_unlock(&p->lock) == 0);
-  if (strcmp(old ? old : "", copy) != 0) (void)__atomic_fetch_add(&models_version, 1, __ATOMIC_RELEASE);
+  if (!is_same) (void)__atomic_fetch_add(&models_version, 1, __ATOMIC_RELEASE);
   free(old);
 }
 
@@ -36,6 +38,7 @@ enum provider_listing provider_lists(struct provider *p, struct span model) {
     if (name.len) said = span_eq(name, model) ? PROVIDER_LISTS_IT : PROVIDER_LISTS_OTHERS;
     at += name.len + (at[name.len] == '\n');
   }
+  if (said == PROVIDER_LISTS_OTHERS && p->is_models_cut) said = PROVIDER_LISTS_NOTHING;
   REQUIRE(pthread_mutex_unlock(&p->lock) == 0);
   return said;
 }

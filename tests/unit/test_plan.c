@@ -60,10 +60,10 @@ static void who_lists_a_model_serves_it_where_nothing_else_says_so(void) {
   CHECK(plan_has_open(p));
   CHECK_INT(who(p, "x"), 15);
   uint64_t version = provider_models_version();
-  provider_set_models(p->entries[0].provider, SPAN("x\ny\nown\n"));
-  provider_set_models(p->entries[1].provider, SPAN("y\nxx\nnamed"));
+  provider_set_models(p->entries[0].provider, SPAN("x\ny\nown\n"), true);
+  provider_set_models(p->entries[1].provider, SPAN("y\nxx\nnamed"), true);
   CHECK(provider_models_version() == version + 2);
-  provider_set_models(p->entries[1].provider, SPAN("y\nxx\nnamed"));
+  provider_set_models(p->entries[1].provider, SPAN("y\nxx\nnamed"), true);
   CHECK(provider_models_version() == version + 2);
   CHECK_INT(who(p, "x"), 1 | 8); /* d has listed nothing: it may have it */
   CHECK_INT(who(p, "y"), 1 | 2 | 8);
@@ -72,6 +72,10 @@ static void who_lists_a_model_serves_it_where_nothing_else_says_so(void) {
   CHECK_INT(who(p, "own"), 4);
   CHECK_INT(who(p, "named"), 4);
   CHECK_INT(who(p, ""), 15);
+  provider_set_models(p->entries[1].provider, SPAN("y\nxx\nnamed"), false);
+  CHECK(provider_models_version() == version + 3);
+  CHECK_INT(who(p, "x"), 1 | 2 | 8); /* b lists more than was kept */
+  provider_set_models(p->entries[1].provider, SPAN("y"), true);
   p->settings.strict_models = true;
   CHECK_INT(who(p, "x"), 1 | 8);
   CHECK_INT(who(p, "z"), -1);
