@@ -73,8 +73,7 @@ struct exchange {
   size_t counted_bytes; /* of body, in shared.buffered_bytes */
   size_t body_bytes;    /* its length; the body itself may be gone once an answer has begun */
   double prefix_hash;   /* of its beginning, for scripts */
-  struct span
-      fields; /* the client's allow-listed ones and ours that are the same for each attempt, as lines */
+  struct span fields;   /* as lines: the client's allow-listed ones, and ours that each attempt has */
   struct span session_key;
   struct span pin;           /* the provider that the client insists on; empty: any */
   struct span boundary;      /* of the form that the body is; empty: it is none */
