@@ -223,7 +223,7 @@ void admin_health(struct exchange *x) {
 void admin_welcome(struct exchange *x) {
   static const char text[] = "Moongate: one OpenAI-compatible endpoint in front of many providers.\n"
                              "\n"
-                             "  POST /v1/chat/completions  a chat; GET /v1/models says with whom\n"
+                             "  POST /v1/chat/completions  a chat; GET /v1/models lists the models\n"
                              "  GET  /health               state of the balancer and its providers\n"
                              "  GET  /admin/providers      the same with all counters, for the operator\n"
                              "  GET  /metrics              for Prometheus\n";
