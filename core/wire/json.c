@@ -1,15 +1,9 @@
 #include "wire/json.h"
+#include "wire/text.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#if defined(__SSE2__) && !defined(WIRE_WITHOUT_SSE2)
-#  include <immintrin.h>
-#  define JSON_SSE2 1
-#else
-#  define JSON_SSE2 0
-#endif
 
 #define JSON_MEMBERS_MAX 16
 
@@ -34,183 +28,65 @@ static bool fail_here(struct scan *s, const char *message) {
 
 /* ---- strings ---- */
 
-static bool is_plain(char c) {
-  return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
-}
+/* By byte: the value of a hexadecimal digit and one more; 0: it is none. */
+static const uint8_t HEX[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
 
-#if JSON_SSE2
-/* One bit per byte that is not plain. */
-static inline unsigned not_plain16(const char *at) {
-  __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
-  __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
-  __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-  /* Signed: bytes from 0x80 on are negative, so one comparison finds them and the control characters. */
-  __m128i low = _mm_cmplt_epi8(bytes, _mm_set1_epi8(' '));
-  return (unsigned)_mm_movemask_epi8(_mm_or_si128(low, _mm_or_si128(quote, backslash)));
-}
+static const bool ESCAPE_LETTERS[256] = {['"'] = true, ['\\'] = true, ['/'] = true, ['b'] = true,
+                                         ['f'] = true, ['n'] = true,  ['r'] = true, ['t'] = true};
 
-/* Most bytes of a body are those of a few long strings. Steps of 64 plain bytes; up to 63 more may follow. */
-static const char *plain_blocks(const char *at, const char *end) {
-  const __m128i quotes = _mm_set1_epi8('"'), backslashes = _mm_set1_epi8('\\'), blanks = _mm_set1_epi8(' ');
-  for (; end - at >= 64; at += 64) {
-    __m128i found = _mm_setzero_si128();
-#  pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-      __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + 16 * i));
-      __m128i either = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes));
-      found = _mm_or_si128(found, _mm_or_si128(either, _mm_cmplt_epi8(bytes, blanks)));
-    }
-    if (_mm_movemask_epi8(found)) break;
-  }
-  return at;
-}
-
-/* The same in steps of 128, where the processor can. */
-__attribute__((target("avx2"))) static const char *plain_blocks_avx2(const char *at, const char *end) {
-  const __m256i quotes = _mm256_set1_epi8('"'), backslashes = _mm256_set1_epi8('\\');
-  const __m256i blanks = _mm256_set1_epi8(' ');
-  for (; end - at >= 128; at += 128) {
-    __m256i found = _mm256_setzero_si256();
-#  pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-      __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)(at + 32 * i));
-      __m256i either =
-          _mm256_or_si256(_mm256_cmpeq_epi8(bytes, quotes), _mm256_cmpeq_epi8(bytes, backslashes));
-      found = _mm256_or_si256(found, _mm256_or_si256(either, _mm256_cmpgt_epi8(blanks, bytes)));
-    }
-    if (_mm256_movemask_epi8(found)) break;
-  }
-  return at;
-}
-
-__attribute__((noinline)) static const char *pass_plain_blocks(const char *at, const char *end) {
-  return __builtin_cpu_supports("avx2") ? plain_blocks_avx2(at, end) : plain_blocks(at, end);
-}
-#endif
-
-/* The first byte that is a quote, a backslash, a control character or not ASCII; `end` when there is none. */
-static inline const char *plain_end(const char *at, const char *end) {
-#if JSON_SSE2
-  unsigned mask;
-  for (unsigned i = 0; end - at >= 32; i++, at += 32) {
-    if (i == 2 && end - at >= 256) at = pass_plain_blocks(at, end);
-    if (end - at < 32) break;
-    if ((mask = not_plain16(at))) return at + __builtin_ctz(mask);
-    if ((mask = not_plain16(at + 16))) return at + 16 + __builtin_ctz(mask);
-  }
-  if (end - at >= 16) {
-    if ((mask = not_plain16(at))) return at + __builtin_ctz(mask);
-    at += 16;
-  }
-#else
-  const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-  for (; end - at >= 8; at += 8) {
-    uint64_t word;
-    memcpy(&word, at, 8);
-    uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
-    /* May flag a byte above the first true one, never miss one; the bytes are looked at singly below. */
-    if (((word - ones * 0x20) | (quote - ones) | (backslash - ones) | word) & highs) break;
-  }
-#endif
-  while (at < end && is_plain(*at))
-    at++;
-  return at;
-}
-
-static bool is_continuation(char c) {
-  return ((unsigned char)c & 0xC0) == 0x80;
-}
-
-/* The length of the well-formed sequence (Unicode table 3-7) that starts with this byte >= 0x80; 0: none. */
-static inline size_t utf8_len(const char *at, const char *end) {
-  unsigned char lead = (unsigned char)at[0];
-  size_t left = (size_t)(end - at);
-  if (lead < 0xC2 || lead > 0xF4 || left < 2 || !is_continuation(at[1])) return 0;
-  if (lead < 0xE0) return 2;
-  unsigned char second = (unsigned char)at[1];
-  if (left < 3 || !is_continuation(at[2])) return 0;
-  if (lead < 0xF0) {
-    bool is_overlong = lead == 0xE0 && second < 0xA0, is_surrogate = lead == 0xED && second >= 0xA0;
-    return is_overlong || is_surrogate ? 0 : 3;
-  }
-  if (left < 4 || !is_continuation(at[3])) return 0;
-  bool is_overlong = lead == 0xF0 && second < 0x90, is_beyond = lead == 0xF4 && second >= 0x90;
-  return is_overlong || is_beyond ? 0 : 4;
-}
-
-/* Behind a run of characters beyond ASCII; at the bad byte when the run is not UTF-8. */
-static inline const char *beyond_ascii_end(const char *at, const char *end) {
-  while (at < end && (unsigned char)*at >= 0x80) {
-    /* Most of the world's three-byte characters need no more than this. */
-    unsigned char lead = (unsigned char)*at;
-    if (lead > 0xE0 && lead < 0xED && end - at >= 3 && is_continuation(at[1]) && is_continuation(at[2])) {
-      at += 3;
-      continue;
-    }
-    size_t len = utf8_len(at, end);
-    if (!len) break;
-    at += len;
-  }
-  return at;
-}
-
-static int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = ascii_lower(c);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool is_escape_letter(char c) {
-  switch (c) {
-  case '"':
-  case '\\':
-  case '/':
-  case 'b':
-  case 'f':
-  case 'n':
-  case 'r':
-  case 't': return true;
-  default: return false;
-  }
+static inline unsigned hex(char c) {
+  return HEX[(unsigned char)c];
 }
 
 /* From a backslash to behind the escape; NULL when it is none. */
 static inline const char *pass_escape(struct scan *s, const char *at) {
   size_t left = (size_t)(s->end - at);
-  if (LIKELY(left >= 2 && is_escape_letter(at[1]))) return at + 2;
-  if (left >= 2 && at[1] == 'u') {
-    size_t digits = 0;
-    while (digits < 4 && 2 + digits < left && hex_digit(at[2 + digits]) >= 0)
-      digits++;
-    if (digits == 4) return at + 6;
-    left = 2 + digits < left ? left : 0;
-  }
-  if (left < 2)
+  if (LIKELY(left >= 2 && ESCAPE_LETTERS[(unsigned char)at[1]])) return at + 2;
+  if (LIKELY(left >= 6 && at[1] == 'u' && hex(at[2]) && hex(at[3]) && hex(at[4]) && hex(at[5])))
+    return at + 6;
+  size_t good = left < 2 ? left : at[1] == 'u' ? 2 : 0;
+  while (good >= 2 && good < left && hex(at[good]))
+    good++;
+  if (good == left)
     (void)fail(s, s->end, "unexpected end of the text");
   else
     (void)fail(s, at, "invalid escape");
   return NULL;
 }
 
-/* From the opening quote to behind the closing one. */
+/* From the opening quote to behind the closing one. Most bytes of a body are those of a few long strings. */
 static inline bool pass_string(struct scan *s, bool *has_escape) {
-  const char *at = s->at + 1, *end = s->end;
+  const char *at = s->at + 1, *end = s->end, *blocks_from = at + TEXT_BLOCKS_GAP;
   *has_escape = false;
   for (;;) {
-    at = plain_end(at, end);
-    if (at == end) return fail(s, at, "unexpected end of the text");
+    if (UNLIKELY(at >= blocks_from)) {
+      if (end - at >= TEXT_BLOCKS_MIN) at = text_pass_usual(at, end, has_escape);
+      blocks_from = at + TEXT_BLOCKS_GAP;
+    }
+    const char *enough = blocks_from < end ? blocks_from : end;
+    at = text_plain_end(at, enough);
+    if (at == enough) {
+      if (at == end) return fail(s, at, "unexpected end of the text");
+      continue;
+    }
     if (LIKELY(*at == '"')) {
       s->at = at + 1;
       return true;
     }
     if (*at == '\\') {
       *has_escape = true;
-      if (!(at = pass_escape(s, at))) return false;
+      do {
+        if (!(at = pass_escape(s, at))) return false;
+      } while (at < enough && *at == '\\');
     } else if ((unsigned char)*at < 0x20) {
       return fail(s, at, "control character in a string");
     } else {
-      at = beyond_ascii_end(at, end);
-      if (at < end && (unsigned char)*at >= 0x80) return fail(s, at, "invalid UTF-8");
+      at = text_beyond_ascii_end(at, end, enough);
+      if (at < enough && (unsigned char)*at >= 0x80) return fail(s, at, "invalid UTF-8");
     }
   }
 }
@@ -372,7 +248,7 @@ static bool pass_value(struct scan *s) {
 static uint32_t hex4(const char *at) {
   uint32_t n = 0;
   for (int i = 0; i < 4; i++)
-    n = n << 4 | (uint32_t)hex_digit(at[i]);
+    n = n << 4 | (hex(at[i]) - 1);
   return n;
 }
 
@@ -617,7 +493,7 @@ void json_string(struct json_writer *w, struct span s) {
     const char *run = at, *before;
     do {
       before = at;
-      at = beyond_ascii_end(plain_end(at, end), end);
+      at = text_beyond_ascii_end(text_plain_end(at, end), end, end);
     } while (at > before);
     if (at > run) buf_put(w->out, run, (size_t)(at - run));
     if (at == end) break;

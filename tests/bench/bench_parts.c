@@ -64,19 +64,28 @@ static double per_call(void (*fn)(void *), void *arg, unsigned calls) {
 
 /* ---- JSON ---- */
 
-/* Prose with line ends and quotes, as people and programs write it: an escape about every 60 bytes. */
-static struct span chat_of(size_t size) {
-  static const char PROSE[] = "The moon is a harsh mistress, said the man in the boat, and \\n";
+/* What people and programs write, as it stands in a body: an escape about every 60, 20, 60 bytes. */
+static const struct prose {
+  const char *name, *text;
+} PROSE[] = {
+    {"prose", "The moon is a harsh mistress, said the man in the boat, and \\n"},
+    {"code", "  if (moon == \\\"full\\\") {\\n    sail(boat, 3);\\n  }\\n"},
+    {"Chinese",
+     "\u6708\u7403\u662f\u4e2a\u65e0\u60c5\u7684\u60c5\u5987\uff0c\u8239\u4e0a\u7684\u4eba\u8bf4\uff0c\\n"},
+};
+
+static struct span chat_of(const struct prose *prose, size_t size) {
   static const char HEAD[] =
       "{\"model\":\"moon\",\"stream\":true,\"temperature\":0.7,\"messages\":[{\"role\":"
       "\"user\",\"content\":\"";
   static const char TAIL[] = "\"}]}";
-  char *text = x_malloc(size + sizeof HEAD + sizeof PROSE + sizeof TAIL);
+  size_t piece = strlen(prose->text);
+  char *text = x_malloc(size + sizeof HEAD + piece + sizeof TAIL);
   size_t len = sizeof HEAD - 1;
   memcpy(text, HEAD, len);
-  while (len + sizeof PROSE - 1 + sizeof TAIL - 1 <= size) {
-    memcpy(text + len, PROSE, sizeof PROSE - 1);
-    len += sizeof PROSE - 1;
+  while (len + piece + sizeof TAIL - 1 <= size) {
+    memcpy(text + len, prose->text, piece);
+    len += piece;
   }
   memcpy(text + len, TAIL, sizeof TAIL - 1);
   return span_make(text, len + sizeof TAIL - 1);
@@ -121,15 +130,19 @@ static lua_State *open_cjson(void) {
 }
 
 static void bench_json(void) {
-  static const size_t SIZES[] = {1024, 16384, 102400, 1048576};
+  static const struct {
+    unsigned prose;
+    size_t size;
+  } BODIES[] = {{0, 1024}, {0, 16384}, {0, 102400}, {0, 1048576}, {1, 102400}, {2, 102400}};
   static struct arena_pool pool;
   lua_State *L = open_cjson();
   arena_pool_init(&pool, 4);
   printf("%-24s %12s %12s %12s %12s\n", "chat body, bytes", "scan, ns", "scan, GB/s", "lua-cjson, ns",
          "ratio");
-  for (size_t i = 0; i < ARRAY_LEN(SIZES); i++) {
-    struct scan s = {chat_of(SIZES[i]), &pool};
-    unsigned calls = (unsigned)(50000000 / SIZES[i]) + 1;
+  for (size_t i = 0; i < ARRAY_LEN(BODIES); i++) {
+    const struct prose *prose = &PROSE[BODIES[i].prose];
+    struct scan s = {chat_of(prose, BODIES[i].size), &pool};
+    unsigned calls = (unsigned)(50000000 / BODIES[i].size) + 1;
     double ours = per_call(scan_body, &s, calls), theirs = NAN;
     if (L) {
       lua_pushlstring(L, s.text.ptr, s.text.len);
@@ -137,8 +150,8 @@ static void bench_json(void) {
       theirs = per_call(decode_body, &d, calls / 20 + 1);
       lua_pop(L, 1);
     }
-    printf("%-24zu %12.0f %12.2f %12.0f %12.1f\n", s.text.len, ours, (double)s.text.len / ours, theirs,
-           theirs / ours);
+    printf("%-10s %13zu %12.0f %12.2f %12.0f %12.1f\n", prose->name, s.text.len, ours,
+           (double)s.text.len / ours, theirs, theirs / ours);
     free((char *)s.text.ptr);
   }
   arena_pool_release(&pool);
