@@ -128,6 +128,17 @@ static inline const char *find_bracket(const char *at, const char *end) {
   return at;
 }
 
+/* From behind a quote to behind the one that ends the string; NULL when that is not here. */
+static inline const char *whole_string_end(const char *at, const char *end) {
+  for (;;) {
+    at = find_either(at, end, '"', '\\');
+    if (at == end) return NULL;
+    if (*at == '"') return at + 1;
+    if (end - at < 2) return NULL;
+    at += 2;
+  }
+}
+
 /* ---- JSON ---- */
 
 static void json_reset(struct answer *a) {
@@ -212,9 +223,10 @@ static bool is_done_name(struct span name) {
 }
 
 static bool is_printable(struct span s) {
+  bool is_other = false;
   for (size_t i = 0; i < s.len; i++)
-    if (s.ptr[i] < ' ' || s.ptr[i] > '~') return false;
-  return true;
+    is_other |= s.ptr[i] < ' ' || s.ptr[i] > '~';
+  return !is_other;
 }
 
 /* `word` is what a kept string other than an id says. */
@@ -322,9 +334,20 @@ static void end_scalar(struct answer *a) {
   }
 }
 
-static bool is_scalar(char c) {
-  char lower = ascii_lower(c);
-  return (c >= '0' && c <= '9') || (lower >= 'a' && lower <= 'z') || c == '-' || c == '+' || c == '.';
+/* What numbers, true, false and null are made of. */
+static const bool IN_SCALARS[256] = {
+    ['0'] = 1, ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1, ['5'] = 1, ['6'] = 1, ['7'] = 1, ['8'] = 1,
+    ['9'] = 1, ['-'] = 1, ['+'] = 1, ['.'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1, ['d'] = 1, ['e'] = 1,
+    ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1, ['l'] = 1, ['m'] = 1, ['n'] = 1,
+    ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1, ['t'] = 1, ['u'] = 1, ['v'] = 1, ['w'] = 1,
+    ['x'] = 1, ['y'] = 1, ['z'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1, ['F'] = 1,
+    ['G'] = 1, ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1, ['N'] = 1, ['O'] = 1,
+    ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1, ['V'] = 1, ['W'] = 1, ['X'] = 1,
+    ['Y'] = 1, ['Z'] = 1,
+};
+
+static inline bool is_scalar(char c) {
+  return IN_SCALARS[(unsigned char)c];
 }
 
 static const char *feed_scalar(struct answer *a, const char *at, const char *end) {
@@ -418,17 +441,62 @@ static void feed_done_word(struct answer *a, char c) {
 
 static const char *feed_passed_over(struct answer *a, const char *at, const char *end) {
   struct answer_json *j = &a->json;
-  at = find_bracket(at, end);
-  if (at == end) return end;
-  if (*at == '"') {
-    begin_string(j, STRING_PASSED_OVER, false);
-  } else if ((*at | 0x20) == '{') {
-    if (++j->depth == UINT32_MAX) j->state = BROKEN;
-  } else if (--j->depth == 0) {
-    j->state = BEHIND_VALUE;
-    if (j->place == OUTSIDE) document_ended(a);
+  uint32_t depth = j->depth;
+  while ((at = find_bracket(at, end)) < end) {
+    char c = *at++;
+    if (c == '"') {
+      const char *behind = whole_string_end(at, end);
+      if (!behind) {
+        begin_string(j, STRING_PASSED_OVER, false);
+        break;
+      }
+      at = behind;
+    } else if ((c | 0x20) == '{') {
+      if (++depth == UINT32_MAX) {
+        j->state = BROKEN;
+        break;
+      }
+    } else if (--depth == 0) {
+      j->state = BEHIND_VALUE;
+      if (j->place == OUTSIDE) document_ended(a);
+      break;
+    }
   }
-  return at + 1;
+  j->depth = depth;
+  return at;
+}
+
+/*
+ * Members of an object from the quote of a name on, as long as each is here as a whole, the way programs write it, with a
+ * short value that is none of ours. Stops before the first other value, or behind one that no such member follows.
+ */
+static const char *feed_members(struct answer *a, const char *at, const char *end) {
+  struct answer_json *j = &a->json;
+  for (;;) {
+    const char *name = at + 1, *quote = find_either(name, end, '"', '\\');
+    if (end - quote < 4 || *quote != '"' || quote[1] != ':') {
+      begin_string(j, STRING_NAME, true);
+      return name;
+    }
+    at = quote + 2 + (quote[2] == ' ');
+    j->role = (uint8_t)role_of(a, span_make(name, (size_t)(quote - name)));
+    j->state = AT_VALUE;
+    if (j->role != ROLE_NONE) return at;
+    const char *behind = at;
+    if (*at == '"') {
+      behind = whole_string_end(at + 1, end);
+    } else {
+      while (behind < end && is_scalar(*behind))
+        behind++;
+    }
+    if (!behind || behind == at || end - behind < 2) return at;
+    at = behind;
+    if (*at != ',' || at[1] != '"') {
+      j->state = BEHIND_VALUE;
+      return at;
+    }
+    at++;
+  }
 }
 
 /* A byte where blanks may be and none is. */
@@ -455,11 +523,7 @@ static void feed_token(struct answer *a, char c) {
   case BEHIND_VALUE: behind_value(a, c); return;
   default: j->state = BROKEN; return;
   }
-  if (c == '"') {
-    begin_string(j, STRING_NAME, true);
-  } else {
-    j->state = BROKEN;
-  }
+  j->state = BROKEN; /* a name begins in feed_json() */
 }
 
 static void feed_json(struct answer *a, const char *at, const char *end) {
@@ -472,6 +536,13 @@ static void feed_json(struct answer *a, const char *at, const char *end) {
     case IN_DONE_WORD: feed_done_word(a, *at++); break;
     case IN_SCALAR: at = feed_scalar(a, at, end); break;
     case BROKEN: return;
+    case AT_NAME:
+    case AT_NAME_OR_END:
+      if (*at == '"') {
+        at = feed_members(a, at, end);
+        break;
+      }
+      /* fall through */
     default:
       if (*at != ' ' && *at != '\n' && *at != '\r' && *at != '\t') feed_token(a, *at);
       at++;
