@@ -11,11 +11,15 @@ void buf_init_in(struct buf *b, size_t max_bytes, struct blocks *blocks) {
   *b = (struct buf){.max = max_bytes, .blocks = blocks};
 }
 
-void buf_release(struct buf *b) {
-  if (b->blocks)
-    blocks_give(b->blocks, b->data, b->cap + 1);
-  else
+static void give_back(struct buf *b) {
+  if (!b->blocks)
     free(b->data);
+  else if (b->data)
+    blocks_give(b->blocks, b->data - b->skip, b->skip + b->cap + 1);
+}
+
+void buf_release(struct buf *b) {
+  give_back(b);
   *b = (struct buf){.max = b->max, .blocks = b->blocks};
 }
 
@@ -31,9 +35,18 @@ static void resize(struct buf *b, size_t cap) {
   size_t size;
   char *data = blocks_take(b->blocks, cap + 1, &size);
   if (b->len) memcpy(data, b->data, b->len);
-  if (b->data) blocks_give(b->blocks, b->data, b->cap + 1);
+  give_back(b);
   b->data = data;
+  b->skip = 0;
   b->cap = size - 1 < b->max ? size - 1 : b->max;
+}
+
+void buf_adopt(struct buf *b, char *block, size_t size, size_t skip, size_t len) {
+  REQUIRE(b->blocks && !b->data && skip + len < size && size - skip - 1 <= b->max);
+  b->data = block + skip;
+  b->skip = skip;
+  b->len = len;
+  b->cap = size - skip - 1;
 }
 
 int buf_reserve(struct buf *b, size_t extra) {

@@ -19,11 +19,17 @@
 struct buf {
   char *data;
   size_t len, cap, max;
+  size_t skip;           /* what the memory has in front of data; 0 without blocks */
   struct blocks *blocks; /* NULL: memory is malloc's */
 };
 
 void buf_init(struct buf *b, size_t max_bytes);
 void buf_init_in(struct buf *b, size_t max_bytes, struct blocks *blocks);
+/*
+ * Takes over a block of its blocks, with the `len` bytes behind the first `skip` for content. The buffer has no memory
+ * yet; what is behind `skip`, but for a last byte, is within its maximum.
+ */
+void buf_adopt(struct buf *b, char *block, size_t size, size_t skip, size_t len);
 /* Frees the bytes; the buffer may be used again with the same maximum. */
 void buf_release(struct buf *b);
 /* Forgets the content, keeps the memory. */

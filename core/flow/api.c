@@ -283,9 +283,9 @@ static void on_request(struct conn *c, const struct http_request *req) {
   if (req->expect_continue) conn_continue(c);
 }
 
-static void on_body(struct conn *c, const char *bytes, size_t len) {
+static void on_body(struct conn *c, const char *bytes, size_t len, bool is_all) {
   struct exchange *x = c->user;
-  if (x) (void)exchange_add_body(x, bytes, len);
+  if (x) (void)exchange_add_body(x, bytes, len, is_all);
 }
 
 static char *on_body_room(struct conn *c, size_t want, size_t *room) {

@@ -14,6 +14,7 @@
 #define BUDGET_WAIT_MS  10000 /* how long a retry waits for its turn before the request gives up */
 #define BUDGET_CHECK_MS 16
 #define TAKEN_AT_ONCE   (256u * 1024) /* memory for an announced body beyond what has come */
+#define KEEP_MIN        32768         /* of a body that keeps the memory it was read to */
 #define PIN_FIELD       SPAN("x-0g-provider-address")
 
 static const struct attempt_events EVENTS;
@@ -289,12 +290,24 @@ char *exchange_body_room(struct exchange *x, size_t want, size_t *room) {
   return x->body.data + x->body.len;
 }
 
-bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
+/* Takes the bytes: where they are already, with the memory that they were read to, or as a copy. */
+static int keep_body(struct exchange *x, const char *bytes, size_t len, bool is_all) {
   struct buf *body = &x->body;
-  bool is_placed = body->cap - body->len >= len && bytes == body->data + body->len;
-  if (is_placed)
+  if (body->cap - body->len >= len && bytes == body->data + body->len) {
     body->len += len;
-  else if ((body->len == 0 && reserve_body(x, x->announced)) || buf_append(body, bytes, len)) {
+    return 0;
+  }
+  if (!body->data) {
+    bool is_long = is_all && x->announced >= KEEP_MIN;
+    if (is_long && loop_keep_read(x->flow->loop, body, bytes, len, x->announced)) return 0;
+    int err = reserve_body(x, x->announced);
+    if (err) return err;
+  }
+  return buf_append(body, bytes, len);
+}
+
+bool exchange_add_body(struct exchange *x, const char *bytes, size_t len, bool is_all) {
+  if (keep_body(x, bytes, len, is_all)) {
     exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);
     return false;
   }

@@ -103,7 +103,7 @@ void exchange_free(struct exchange *x);
 void exchange_client_gone(struct exchange *x);
 void exchange_drained(struct exchange *x);
 /* Adds body bytes; false: too much was sent, and the error has been answered (the exchange is gone). */
-bool exchange_add_body(struct exchange *x, const char *bytes, size_t len);
+bool exchange_add_body(struct exchange *x, const char *bytes, size_t len, bool is_all);
 /* So many bytes more are announced: too many are answered at once, and the exchange is gone. */
 void exchange_expect_body(struct exchange *x, uint64_t bytes);
 /* Where more of the body may be put before it is added from there; NULL: nowhere. */

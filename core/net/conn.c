@@ -8,9 +8,10 @@
 #define DRAIN_MS        5000
 #define BODY_GRACE_MS   5000
 #define OUT_MAX         (64u * 1024 * 1024)
-#define IN_MAX          (HTTP_HEAD_MAX + LOOP_READ_BYTES)
+#define IN_MAX          (HTTP_HEAD_MAX + LOOP_ROOM_BYTES)
 #define OVER_IDLE_MS    2000
-#define HEAD_READ_BYTES 16384 /* of a read before a body's length is known */
+#define HEAD_READ_BYTES 16384 /* of a read before a body's length is known … */
+#define BULKY_BYTES     32768 /* … but more where the last body was so long */
 #define PLACE_MIN       4096  /* fewer body bytes are not worth a place of their own */
 #define RECLAIM_LOOKS   32
 #define RECLAIM_IDLE_MS 16 /* who came just now may be about to ask */
@@ -273,6 +274,7 @@ static bool take_head(struct conn *c, const char *data, size_t len, size_t *used
   c->framing = req->framing;
   c->body_left = req->framing == HTTP_LENGTH ? req->content_length : 0;
   c->body_ended = req->framing == HTTP_NO_BODY || (req->framing == HTTP_LENGTH && c->body_left == 0);
+  c->is_bulky = c->body_left >= BULKY_BYTES;
   if (req->framing == HTTP_CHUNKED) chunk_decoder_init(&c->chunk);
   c->is_active = true;
   c->is_finished = false;
@@ -335,7 +337,7 @@ static size_t take_body(struct conn *c, const char *data, size_t len) {
       }
     } else if (piece.len) {
       c->window_bytes += piece.len;
-      c->server->ops->on_body(c, piece.ptr, piece.len);
+      c->server->ops->on_body(c, piece.ptr, piece.len, piece.ptr + piece.len == data + len);
     }
     uint64_t ahead = c->framing == HTTP_CHUNKED ? chunk_bytes_left(&c->chunk) : 0;
     if (ahead && c->state == CONN_BODY && c->server->ops->on_body_ahead)
@@ -431,9 +433,9 @@ static void end_of_input(struct conn *c) {
 /* False: that was all for now. */
 static bool read_once(struct conn *c) {
   struct loop *l = c->server->loop;
-  /* The less of a large body comes with its head, the less has to be copied. */
+  /* Clients keep to their ways: who sends much gets the room for all of it, and nobody else makes much wait. */
   bool is_head = c->state == CONN_IDLE || c->state == CONN_HEAD;
-  size_t room = is_head ? HEAD_READ_BYTES : LOOP_READ_BYTES;
+  size_t room = !is_head ? LOOP_READ_BYTES : c->is_bulky ? LOOP_ROOM_BYTES : HEAD_READ_BYTES;
   char *place = place_body(c, &room), *into = place ? place : l->read_buf;
   ssize_t n = socket_read(&c->tcp, into, room);
   if (n < 0) end_of_input(c);

@@ -30,8 +30,11 @@ struct conn;
 struct conn_ops {
   /* A checked head. The request and its spans are valid during the call only. */
   void (*on_request)(struct conn *c, const struct http_request *req);
-  /* Body bytes without framing, then the end. Not called after conn_finish. */
-  void (*on_body)(struct conn *c, const char *bytes, size_t len);
+  /*
+   * Body bytes without framing, then the end. Not called after conn_finish. `is_all`: nothing that was read lies behind
+   * them, so that loop_keep_read() may have the memory.
+   */
+  void (*on_body)(struct conn *c, const char *bytes, size_t len, bool is_all);
   /*
    * Where the next body bytes may be read to, at most `want` of them, or NULL; on_body is then called with that very
    * address. Saves a copy of large bodies. NULL: never.
@@ -92,6 +95,7 @@ struct conn {
   bool keep_alive : 1;  /* what the client and we agreed on */
   bool body_ended : 1, saw_eof : 1;
   bool is_head_request : 1;
+  bool is_bulky : 1; /* the last body was long */
   struct chunk_decoder chunk;
   uint64_t body_left, body_until_ms;
   union {

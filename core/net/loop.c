@@ -62,6 +62,15 @@ void loop_post(struct loop *l, struct loop_message *m) {
   if (is_closed) m->on_loop(m);
 }
 
+bool loop_keep_read(struct loop *l, struct buf *b, const char *bytes, size_t len, size_t whole) {
+  size_t skip = (size_t)(bytes - l->read_buf);
+  bool is_here = bytes >= l->read_buf && skip < LOOP_ROOM_BYTES;
+  if (!is_here || whole >= LOOP_ROOM_BYTES - skip || b->max < LOOP_ROOM_BYTES) return false;
+  buf_adopt(b, l->read_buf, LOOP_ROOM_BYTES, skip, len);
+  l->read_buf = blocks_take(&l->blocks, LOOP_ROOM_BYTES, NULL);
+  return true;
+}
+
 static void on_trim(struct wheel_timer *t) {
   struct loop *l = container_of(t, struct loop, trim_timer);
   blocks_trim(&l->blocks);
@@ -85,7 +94,7 @@ int loop_init(struct loop *l) {
   wheel_init(&l->wheel, loop_now_ms(l));
   arena_pool_init(&l->arenas, 256);
   blocks_init(&l->blocks, LOOP_KEPT_BYTES);
-  l->read_buf = x_malloc(LOOP_READ_BYTES);
+  l->read_buf = blocks_take(&l->blocks, LOOP_ROOM_BYTES, NULL);
   loop_timer_start(l, &l->trim_timer, on_trim, LOOP_TRIM_MS);
   return 0;
 }
@@ -103,6 +112,6 @@ void loop_close(struct loop *l) {
   int err = uv_loop_close(&l->uv);
   REQUIRE(err == 0);
   arena_pool_release(&l->arenas);
+  blocks_give(&l->blocks, l->read_buf, LOOP_ROOM_BYTES);
   blocks_release(&l->blocks);
-  free(l->read_buf);
 }

@@ -9,12 +9,14 @@
 
 #include "base/arena.h"
 #include "base/blocks.h"
+#include "base/buf.h"
 #include "base/wheel.h"
 
 #include <pthread.h>
 #include <uv.h>
 
-#define LOOP_READ_BYTES 65536
+#define LOOP_READ_BYTES 65536      /* of an answer, at once */
+#define LOOP_ROOM_BYTES 131072     /* of a request */
 #define LOOP_KEPT_BYTES (8u << 20) /* of blocks that are free */
 #define LOOP_TRIM_MS    5000       /* those that are not needed for so long go back */
 
@@ -32,7 +34,7 @@ struct loop {
   struct arena_pool arenas;
   struct blocks blocks;
   struct wheel_timer trim_timer;
-  char *read_buf; /* LOOP_READ_BYTES */
+  char *read_buf; /* LOOP_ROOM_BYTES, a block */
   uv_async_t mail;
   pthread_mutex_t mail_lock;
   struct loop_message *mail_first, **mail_last;
@@ -56,6 +58,13 @@ void loop_timer_start(struct loop *l, struct wheel_timer *t, wheel_fn *on_due, u
 static inline void loop_timer_stop(struct loop *l, struct wheel_timer *t) {
   wheel_stop(&l->wheel, t);
 }
+
+/*
+ * Makes the read buffer the memory of `b`, when these bytes lie in it and `whole` of them would fit where they begin; the
+ * next read meets another one. `b` is empty, takes its memory from the loop's blocks, and nobody else looks at what was
+ * read. False: they have to be copied.
+ */
+bool loop_keep_read(struct loop *l, struct buf *b, const char *bytes, size_t len, size_t whole);
 
 /* After EMFILE or ENFILE: true when it is worth trying again. */
 static inline bool loop_spare_descriptor(struct loop *l) {

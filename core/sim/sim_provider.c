@@ -338,7 +338,8 @@ static void on_request(struct conn *c, const struct http_request *req) {
   if (req->expect_continue) conn_continue(c);
 }
 
-static void on_body(struct conn *c, const char *bytes, size_t len) {
+static void on_body(struct conn *c, const char *bytes, size_t len, bool is_all) {
+  (void)is_all;
   struct asked *q = c->user;
   if (q && buf_append(&q->body, bytes, len)) refuse(q, 413, "The body is too large");
 }

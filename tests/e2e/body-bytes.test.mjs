@@ -112,6 +112,26 @@ test('JSON to a route of forms is checked, and its model replaced', async (t) =>
   assertError(await post('{"model":"theirs"'), 400);
 });
 
+test('bodies of all lengths over one connection arrive whole, also with the next request behind them', async (t) => {
+  const { moon, providers } = await setup(t);
+  const client = await RawClient.connect(moon.port);
+  const send = async (bodies) => {
+    const from = providers[0].calls.length;
+    client.send(Buffer.concat(bodies.map((body) => Buffer.from(
+      `POST ${CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`))));
+    for (let i = 0; i < bodies.length; i++) assert.equal((await client.response()).status, 200);
+    bodies.forEach((body, i) => assert.ok(providers[0].calls[from + i].body.toString() === body.replace('"old"', '"fake-model"'), `${body.length} bytes`));
+  };
+  // Around what is read at once, what is copied and what keeps its memory.
+  const body = (length, c = 'p') => `{"model":"old",${M},"pad":"${c.repeat(length - 68)}"}`;
+  for (const edge of [4096, 16384, 32768, 65536, 131072, 262144]) {
+    for (const off of [-300, -1, 0, 1, 300]) await send([body(edge + off)]);
+  }
+  await send([body(100_000, 'a'), body(100, 'b'), body(40_000, 'c'), body(130_000, 'd'), body(500, 'e')]);
+  await send([body(60_000, 'f'), body(60_000, 'g'), body(60_000, 'h')]);
+  client.destroy();
+});
+
 test('a body of 20 MB passes, and the memory for it is given back', async (t) => {
   const { moon, providers } = await setup(t);
   const body = `{"model":"old",${M},"pad":"${'p'.repeat(20_000_000)}"}`;

@@ -48,7 +48,8 @@ static void on_request(struct conn *c, const struct http_request *req) {
   buf_putf(&s->text, " %u fields %d %d:", req->n_fields, (int)req->framing, (int)req->keep_alive);
 }
 
-static void on_body(struct conn *c, const char *bytes, size_t len) {
+static void on_body(struct conn *c, const char *bytes, size_t len, bool is_all) {
+  (void)is_all;
   struct story *s = story(c);
   REQUIRE(s->is_active && !s->body_ended && len > 0);
   buf_put(&s->text, bytes, len);

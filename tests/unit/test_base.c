@@ -195,6 +195,33 @@ static void buf_in_blocks_keeps_its_maximum_and_its_bytes(void) {
 
 /* ---- arena ---- */
 
+static void buf_keeps_a_block_that_it_adopts(void) {
+  struct blocks blocks;
+  blocks_init(&blocks, 1 << 20);
+  size_t size;
+  char *block = blocks_take(&blocks, 4096, &size);
+  memset(block, 'x', size);
+  memcpy(block + 100, "content", 7);
+  struct buf b;
+  buf_init_in(&b, 1 << 20, &blocks);
+  buf_adopt(&b, block, size, 100, 7);
+  CHECK_STR(b.data, b.len, "content");
+  CHECK_INT(b.cap, size - 101);
+  buf_put(&b, "!", 1);
+  CHECK(b.data == block + 100);
+  CHECK(buf_reserve(&b, b.cap - b.len + 1) == 0); /* another block, and this one goes back */
+  CHECK(b.data != block + 100 && b.cap >= size);
+  CHECK_STR(b.data, b.len, "content!");
+  if (blocks.max_kept) CHECK_INT(blocks.kept, size);
+  buf_release(&b);
+  buf_adopt(&b, blocks_take(&blocks, 4096, &size), size, size - 1, 0);
+  CHECK_INT(b.cap, 0);
+  CHECK_STR(buf_cstr(&b), 0, "");
+  buf_release(&b);
+  blocks_release(&blocks);
+  CHECK_INT(blocks.kept, 0);
+}
+
 static void arena_memory_is_aligned_and_apart(void) {
   struct arena_pool pool;
   struct arena a;
@@ -535,6 +562,7 @@ int main(void) {
   RUN(blocks_given_back_are_taken_again_by_either_size);
   RUN(blocks_keep_no_more_than_they_may);
   RUN(buf_in_blocks_keeps_its_maximum_and_its_bytes);
+  RUN(buf_keeps_a_block_that_it_adopts);
   RUN(arena_memory_is_aligned_and_apart);
   RUN(arena_cap_is_a_null);
   RUN(arena_chunks_return_to_the_pool);
