@@ -500,6 +500,7 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   REQUIRE(code == 0);
   c.shared.sessions =
       session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
+  session_table_expect_filers(c.shared.sessions, c.n_workers);
   c.shared.admission = admission_new(&c.shared.active_exchanges);
   control_follow_limits(&c);
   c.shared.control = &c.loop;

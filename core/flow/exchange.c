@@ -528,6 +528,7 @@ void exchange_relay_error(struct exchange *x, struct span fields) {
   const struct attempt *a = &x->attempt;
   note_end(x, a->status, outcome_name(a->outcome.class));
   (void)reply_begin(&x->reply, a->status, fields, a->held.len, buf_span(&a->held));
+  reply_complete(&x->reply);
   reply_end(&x->reply);
   exchange_free(x);
 }
@@ -608,20 +609,31 @@ static void break_stream(struct exchange *x) {
   exchange_free(x);
 }
 
+/* The client comes first; before its next request is looked at, all is in order. */
+static void end_well(struct exchange *x) {
+  const struct attempt *a = &x->attempt;
+  struct session_table *sessions = x->flow->shared->sessions;
+  note_end_at(x, a->status, "ok", a->ended_us);
+  session_follows(sessions, x->flow->worker);
+  if (!a->outcome.committed)
+    (void)reply_begin(&x->reply, a->status, a->fields, a->held.len, buf_span(&a->held));
+  reply_complete(&x->reply);
+  file_session(x);
+  session_is_there(sessions, x->flow->worker);
+  observe(x);
+  reply_end(&x->reply);
+  exchange_free(x);
+}
+
 static void on_end(struct attempt *a) {
   struct exchange *x = container_of(a, struct exchange, attempt);
+  if (a->outcome.class == OUTCOME_OK) {
+    end_well(x);
+    return;
+  }
   observe(x);
   if (a->is_ours) {
     overload_refuse(x, "Too many connections at once; try again shortly");
-    return;
-  }
-  if (a->outcome.class == OUTCOME_OK) {
-    file_session(x);
-    note_end_at(x, a->status, "ok", a->ended_us);
-    if (!a->outcome.committed)
-      (void)reply_begin(&x->reply, a->status, a->fields, a->held.len, buf_span(&a->held));
-    reply_end(&x->reply);
-    exchange_free(x);
   } else if (a->outcome.committed) {
     break_stream(x);
   } else {

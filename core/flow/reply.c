@@ -145,13 +145,14 @@ int reply_bytes(struct reply *r, struct span bytes) {
   return conn_send(r->conn, bufs, n);
 }
 
+void reply_complete(struct reply *r) {
+  if (!r->conn || !r->is_chunked || r->is_bodyless) return;
+  uv_buf_t last = uv_buf_init("0\r\n\r\n", 5);
+  if (conn_send(r->conn, &last, 1)) r->keep = false;
+}
+
 void reply_end(struct reply *r) {
-  if (!r->conn) return;
-  if (r->is_chunked && !r->is_bodyless) {
-    uv_buf_t last = uv_buf_init("0\r\n\r\n", 5);
-    if (conn_send(r->conn, &last, 1)) r->keep = false;
-  }
-  finish(r);
+  if (r->conn) finish(r);
 }
 
 void reply_break(struct reply *r, struct span last_words) {

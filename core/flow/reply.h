@@ -52,7 +52,9 @@ struct span reply_date(struct flow *f);
  */
 int reply_begin(struct reply *r, int status, struct span fields, uint64_t length, struct span first_bytes);
 int reply_bytes(struct reply *r, struct span bytes);
-/* The relayed answer is complete. */
+/* The relayed answer is complete, and leaves. */
+void reply_complete(struct reply *r);
+/* Behind that: the connection goes on, or closes. */
 void reply_end(struct reply *r);
 /* It is not and never will be: `last_words` (may be empty) are sent, then the connection ends so that nobody
  * takes it for whole. */

@@ -3,6 +3,7 @@
 #include "base/siphash.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 
 /*
@@ -71,10 +72,16 @@ struct shard {
   struct record *spares[RECORD_CLASSES];
 };
 
+/* Odd while a session follows an answer that may have left. */
+struct filer {
+  _Alignas(CACHE_LINE) uint64_t turn;
+};
+
 struct session_table {
   struct siphash_key key;
   struct shard *shards;
-  unsigned n_shards;
+  unsigned n_shards, n_filers;
+  struct filer *filers;
   void (*on_use)(void *context, const struct session *s); /* NULL: nobody wants to know */
   void *on_use_context;
   /* Atomics, relaxed. */
@@ -406,6 +413,7 @@ void session_table_free(struct session_table *t) {
     pthread_mutex_destroy(&s->lock);
   }
   free(t->shards);
+  free(t->filers);
   free(t);
 }
 
@@ -548,12 +556,44 @@ void session_put(struct session_table *t, const struct session *session, uint64_
   if (t->on_use) t->on_use(t->on_use_context, session);
 }
 
+/* ---- sessions that follow their answers ---- */
+
+void session_table_expect_filers(struct session_table *t, unsigned n) {
+  t->filers = aligned_alloc(CACHE_LINE, n * sizeof *t->filers);
+  REQUIRE(t->filers);
+  memset(t->filers, 0, n * sizeof *t->filers);
+  t->n_filers = n;
+}
+
+static void next_turn(struct session_table *t, unsigned filer, bool is_odd) {
+  REQUIRE(filer < t->n_filers);
+  uint64_t turn = t->filers[filer].turn + 1;
+  REQUIRE((turn % 2 == 1) == is_odd);
+  __atomic_store_n(&t->filers[filer].turn, turn, __ATOMIC_SEQ_CST);
+}
+
+void session_follows(struct session_table *t, unsigned filer) {
+  next_turn(t, filer, true);
+}
+
+void session_is_there(struct session_table *t, unsigned filer) {
+  next_turn(t, filer, false);
+}
+
+/* The time of one write to a socket and one put, unless the thread that does it has to wait for a processor. */
+static void wait_for_filers(const struct session_table *t) {
+  for (unsigned i = 0; i < t->n_filers; i++) {
+    uint64_t turn = __atomic_load_n(&t->filers[i].turn, __ATOMIC_SEQ_CST);
+    while (turn % 2 && __atomic_load_n(&t->filers[i].turn, __ATOMIC_SEQ_CST) == turn)
+      (void)sched_yield();
+  }
+}
+
 static bool is_expired(uint64_t used_ms, uint64_t ttl_ms, uint64_t now_ms) {
   return now_ms > used_ms && now_ms - used_ms >= ttl_ms;
 }
 
-bool session_get(struct session_table *t, struct session *out, struct span key, uint64_t now_ms) {
-  if (key.len == 0 || key.len > SESSION_KEY_MAX) return false;
+static bool find(struct session_table *t, struct session *out, struct span key, uint64_t now_ms) {
   uint64_t hash = siphash(&t->key, key.ptr, key.len);
   struct shard *s = &t->shards[shard_of(t, hash)];
   pthread_mutex_lock(&s->lock);
@@ -580,11 +620,22 @@ bool session_get(struct session_table *t, struct session *out, struct span key, 
   }
   pthread_mutex_unlock(&s->lock);
   if (v.handle) victims_end(t, &v, 1);
+  return found;
+}
+
+bool session_get(struct session_table *t, struct session *out, struct span key, uint64_t now_ms) {
+  if (key.len == 0 || key.len > SESSION_KEY_MAX) return false;
+  bool found = find(t, out, key, now_ms);
+  if (!found) {
+    wait_for_filers(t);
+    found = find(t, out, key, now_ms);
+  }
   if (found && t->on_use) t->on_use(t->on_use_context, out);
   return found;
 }
 
 size_t session_count(const struct session_table *t) {
+  wait_for_filers(t);
   return __atomic_load_n(&t->count, __ATOMIC_RELAXED);
 }
 

@@ -49,6 +49,14 @@ void session_restore(struct session_table *t, const struct session *s, uint64_t 
  */
 void session_table_watch(struct session_table *t, void (*on_use)(void *context, const struct session *s),
                          void *context);
+/*
+ * An answer may leave before its session is filed, so that nobody waits for that: `filer` (below the number given before
+ * threads start; one thread each) says before it leaves that a session follows, and after that it is there. Who looks for
+ * sessions or counts them waits for those that follow.
+ */
+void session_table_expect_filers(struct session_table *t, unsigned n);
+void session_follows(struct session_table *t, unsigned filer);
+void session_is_there(struct session_table *t, unsigned filer);
 /* Finds by either key, copies out, and counts as a use. False: unknown or expired. */
 bool session_get(struct session_table *t, struct session *out, struct span key, uint64_t now_ms) MUST_CHECK;
 /* Live sessions (not keys); expired ones that were not swept yet may be counted. */

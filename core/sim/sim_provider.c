@@ -221,6 +221,7 @@ static void finish_stream(struct asked *q) {
   put_event(out, q, NULL, NULL, true);
   buf_put_str(out, "data: [DONE]\n\n");
   (void)reply_bytes(&q->reply, buf_span(out));
+  reply_complete(&q->reply);
   reply_end(&q->reply);
   forget(q);
 }

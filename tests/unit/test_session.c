@@ -3,8 +3,10 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #  define SCALE 1
@@ -363,6 +365,48 @@ static void many_threads_see_whole_sessions(void) {
   session_table_free(shared);
 }
 
+static unsigned n_answers; /* that have left */
+
+static void *file_late(void *arg) {
+  struct session_table *t = arg;
+  for (unsigned i = 0; i < 200; i++) {
+    char key[32];
+    (void)snprintf(key, sizeof key, "late-%u", i);
+    session_follows(t, 1);
+    __atomic_store_n(&n_answers, i + 1, __ATOMIC_RELEASE);
+    if (i % 50 == 0)
+      usleep(2000);
+    else
+      (void)sched_yield();
+    put(t, key, "", "p", 1);
+    session_is_there(t, 1);
+  }
+  return NULL;
+}
+
+/* Whoever has seen an answer finds its session, however late that is filed. */
+static void sessions_that_follow_are_waited_for(void) {
+  struct session_table *t = session_table_new(1000, 1000, 8);
+  session_table_expect_filers(t, 3);
+  n_answers = 0;
+  pthread_t filer;
+  CHECK(pthread_create(&filer, NULL, file_late, t) == 0);
+  bool all_found = true, all_counted = true;
+  for (unsigned seen = 0; seen < 200;) {
+    char key[32];
+    seen = __atomic_load_n(&n_answers, __ATOMIC_ACQUIRE);
+    if (!seen) continue;
+    (void)snprintf(key, sizeof key, "late-%u", seen - 1);
+    all_found = all_found && *who(t, key, 1);
+    all_counted = all_counted && session_count(t) >= seen;
+  }
+  pthread_join(filer, NULL);
+  CHECK(all_found);
+  CHECK(all_counted);
+  CHECK_INT(session_count(t), 200);
+  session_table_free(t);
+}
+
 static double cpu_s(void) {
   struct timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -406,6 +450,7 @@ int main(void) {
   RUN(new_limits_hold_from_the_next_puts_on);
   RUN(agrees_with_a_simple_table);
   RUN(many_threads_see_whole_sessions);
+  RUN(sessions_that_follow_are_waited_for);
   RUN(put_and_get_speed_is_printed);
   return CHECK_END();
 }
