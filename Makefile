@@ -91,7 +91,7 @@ build/moongate: $(B)/moongate
 
 $(B)/moongate: $(B)/core/daemon/main.o $(LIB_OBJ)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) $(LTO_LINK) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(filter-out -fno-lto,$(LDFLAGS_ALL)) $(LTO_LINK) -o $@ $^ $(LIBS)
 
 $(LTO_OBJ): LTO_FLAGS := $(LTO_COMPILE)
 $(B)/core/%.o: core/%.c $(B)/flags | need-deps

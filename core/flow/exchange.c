@@ -684,7 +684,8 @@ static bool hold_to_pin(struct exchange *x) {
 void exchange_balance(struct exchange *x) {
   struct request_fault fault;
   x->body_bytes = x->body.len;
-  if (x->body.len) x->prefix_hash = hash53(span_make(x->body.data, x->body.len < 1024 ? x->body.len : 1024));
+  if (x->body.len && generation_has_prefix_hash(x->generation))
+    x->prefix_hash = hash53(span_make(x->body.data, x->body.len < 1024 ? x->body.len : 1024));
   bool is_read = true;
   if (x->is_json)
     is_read = request_body_read(&x->facts, &fault, buf_span(&x->body), x->route->is_chat, &x->arena);

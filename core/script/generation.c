@@ -343,6 +343,7 @@ static bool load(struct generation *g, const char *previous, char err[SCRIPT_ERR
   }
   if (g->mode == MODE_FFI) {
     g->slot->is_compiled = guard_can_jump();
+    if (g->is_ours) guard_trust(g->slot);
     (void)luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
   }
   return true;
@@ -398,9 +399,12 @@ static char *shown_file(const struct plan *plan) {
   return x_strdup(strlen(path) > CHUNK_NAME_MAX && slash ? slash + 1 : path);
 }
 
+static bool is_ours(const struct plan *plan) {
+  return plan->strategy_path == NULL;
+}
+
 static enum generation_mode mode_of(const struct plan *plan) {
-  bool is_ours = plan->strategy_path == NULL;
-  return is_ours || (plan->settings.guard_is_fast && guard_can_jump()) ? MODE_FFI : MODE_TABLES;
+  return is_ours(plan) || (plan->settings.guard_is_fast && guard_can_jump()) ? MODE_FFI : MODE_TABLES;
 }
 
 struct generation *generation_new(struct plan *plan, unsigned worker, const char *previous,
@@ -415,6 +419,9 @@ struct generation *generation_new_as(struct plan *plan, unsigned worker, const c
   g->worker = worker;
   g->mode = mode;
   g->is_quiet = is_quiet;
+  g->is_ours = is_ours(plan);
+  struct span source = strategy_source(plan);
+  g->has_prefix_hash = !g->is_ours || (source.len && span_find(source, SPAN("prefix_hash")));
   REQUIRE(pthread_mutex_init(&g->error_lock, NULL) == 0);
   for (int i = 0; i < CALLBACK_N; i++)
     g->what[i] = callback_name(i);
@@ -478,6 +485,10 @@ const char *generation_strategy_name(const struct generation *g) {
 
 bool generation_implements(const struct generation *g, enum callback c) {
   return g->has[c];
+}
+
+bool generation_has_prefix_hash(const struct generation *g) {
+  return g->has_prefix_hash;
 }
 
 enum generation_phase generation_phase(const struct generation *g) {

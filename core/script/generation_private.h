@@ -92,9 +92,11 @@ struct generation {
   lua_State *L;      /* NULL once dead */
   struct guard_slot *slot;
   enum generation_mode mode;
-  bool is_direct; /* select is called with its arguments, not through a closure */
-  bool is_quiet;  /* a dry run: no log lines */
-  uint32_t phase; /* atomic */
+  bool is_ours;         /* a strategy of the program */
+  bool has_prefix_hash; /* of requests, because the strategy may look at it */
+  bool is_direct;       /* select is called with its arguments, not through a closure */
+  bool is_quiet;        /* a dry run: no log lines */
+  uint32_t phase;       /* atomic */
   unsigned worker;
   unsigned users;
 

@@ -83,6 +83,7 @@ struct guard_slot {
   uint64_t grace_from_ns; /* the hook's: when it fired first, by s->clock */
   /* The watcher's. */
   struct list node;
+  bool is_trusted;
   uint32_t seen_seq;
   uint64_t seen_cpu_ns;
   uint64_t arm_again_us;
@@ -95,6 +96,8 @@ struct guard_slot *guard_take_slot(lua_State *L, const char *name);
 void guard_give_slot(struct guard_slot *s);
 /* The calling thread is the one that enters from now on. */
 void guard_bind(struct guard_slot *s);
+/* What it runs from now on is ours and ends; it is looked at now and then. */
+void guard_trust(struct guard_slot *s);
 /* After a jump: the state is not touched any more, by anybody. */
 void guard_abandon(struct guard_slot *s);
 void guard_disarm(struct guard_slot *s);

@@ -132,6 +132,14 @@ static inline uint64_t word_differs(const char *name, const char *lower) {
   return ((x | EACH_BYTE(0x20)) ^ y) | ((x - EACH_BYTE(0x20)) & ~x & EACH_BYTE(0x80));
 }
 
+static inline uint32_t half_differs(const char *name, const char *lower) {
+  const uint32_t each = 0x01010101u;
+  uint32_t x, y;
+  memcpy(&x, name, 4);
+  memcpy(&y, lower, 4);
+  return ((x | each * 0x20) ^ y) | ((x - each * 0x20) & ~x & each * 0x80);
+}
+
 /*
  * Whether `name` is `lower`, which has letters, digits and '-' only, but for case. Bit 0x20 folds the
  * letters; it would also turn control bytes into digits and '-', so these are refused.
@@ -143,6 +151,10 @@ static bool folds_to(struct span name, struct span lower) {
     for (size_t i = 0; i + 8 < name.len; i += 8)
       differs |= word_differs(name.ptr + i, lower.ptr + i);
     return differs == 0;
+  }
+  if (name.len >= 4) {
+    uint32_t differs = half_differs(name.ptr, lower.ptr);
+    return (differs | half_differs(name.ptr + name.len - 4, lower.ptr + name.len - 4)) == 0;
   }
   unsigned differs = 0;
   for (size_t i = 0; i < name.len; i++) {
