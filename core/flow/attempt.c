@@ -41,7 +41,7 @@ static void settle(struct attempt *a, enum outcome_class class) {
   a->outcome.class = class;
   a->outcome.status = a->status;
   a->outcome.committed = a->phase == ATTEMPT_RELAYING;
-  a->ended_us = clock_mono_us();
+  a->ended_us = loop_now_us(a->flow->loop);
   a->outcome.total_ms = (double)(a->ended_us - a->began_us) / 1000;
   a->outcome.tokens_in = a->answer.tokens_in;
   a->outcome.tokens_out = a->answer.tokens_out;
@@ -244,7 +244,7 @@ static void on_held_bytes(struct attempt *a, const char *bytes, size_t len) {
 static void on_data(void *user, const char *bytes, size_t len) {
   struct attempt *a = user;
   if (a->first_byte_us == 0) {
-    a->first_byte_us = clock_mono_us();
+    a->first_byte_us = loop_now_us(a->flow->loop);
     a->outcome.ttft_ms = (double)(a->first_byte_us - a->began_us) / 1000;
   }
   if (!a->is_paused) loop_timer_start(a->flow->loop, &a->clock, on_clock, a->settings->timeouts.idle);
@@ -393,7 +393,7 @@ static void send_request(struct attempt *a, struct span path, struct span fields
   a->fields = a->res_key = SPAN_NONE; /* of the answer before, when a token was refused */
   a->outcome.retry_after_ms = 0;
   a->says_should_retry = false;
-  a->began_us = clock_mono_us();
+  a->began_us = loop_now_us(a->flow->loop);
   a->first_byte_us = 0;
   buf_clear(&a->held);
   if (a->onchain) onchain_begin(a->onchain);

@@ -140,7 +140,7 @@ struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_
                          .generation = f->generation,
                          .plan = generation_plan(f->generation),
                          .route = route,
-                         .started_us = clock_mono_us()};
+                         .started_us = loop_now_us(f->loop)};
   generation_enter(x->generation);
   request_body_init(&x->facts);
   arena_init_at(&x->arena, &f->loop->arenas, EXCHANGE_ARENA_MAX, x + 1, EXCHANGE_BLOCK - sizeof *x);
@@ -222,7 +222,7 @@ static void note_end_at(const struct exchange *x, int status, const char *how, u
 }
 
 static void note_end(const struct exchange *x, int status, const char *how) {
-  note_end_at(x, status, how, clock_mono_us());
+  note_end_at(x, status, how, loop_now_us(x->flow->loop));
 }
 
 static void fill_request(struct exchange *x, struct lb_request *r, uint64_t now_us);
@@ -417,7 +417,7 @@ static void give_up(struct exchange *x, enum traffic_denial why) {
 static void select_provider(struct exchange *x) {
   x->state = EXCHANGE_SELECTING;
   uint16_t candidates[PLAN_PROVIDERS_MAX];
-  uint64_t now_us = clock_mono_us();
+  uint64_t now_us = loop_now_us(x->flow->loop);
   unsigned n = plan_candidates(x->plan, candidates, &x->serves, &x->tried, now_us / 1000);
   if (n == 0) {
     if (x->n_attempts)
@@ -435,6 +435,7 @@ static void select_provider(struct exchange *x) {
   fill_request(x, &r, now_us);
   struct decision d;
   decide_select(x->generation, &d, &r, candidates, n, &x->flow->rng);
+  if (!generation_is_ours(x->generation)) loop_time_passes(x->flow->loop);
   if (d.n == 0) {
     if (x->n_attempts)
       give_up(x, DENIED_STRATEGY);

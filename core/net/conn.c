@@ -452,6 +452,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
   struct conn *c = s->data;
   (void)buf;
   if (n != UV_ENOBUFS) return;
+  loop_time_passes(c->server->loop);
   for (int i = 0; i < SOCKET_READS_MAX && read_once(c); i++) {
   }
 }

@@ -77,6 +77,10 @@ static void on_trim(struct wheel_timer *t) {
   loop_timer_start(l, t, on_trim, LOOP_TRIM_MS);
 }
 
+static void on_turn(uv_prepare_t *p) {
+  loop_time_passes(p->data);
+}
+
 int loop_init(struct loop *l) {
   *l = (struct loop){0};
   int err = uv_loop_init(&l->uv);
@@ -91,6 +95,9 @@ int loop_init(struct loop *l) {
   pthread_mutex_init(&l->mail_lock, NULL);
   (void)uv_timer_init(&l->uv, &l->wheel_timer);
   l->wheel_timer.data = l;
+  (void)uv_prepare_init(&l->uv, &l->turn);
+  l->turn.data = l;
+  (void)uv_prepare_start(&l->turn, on_turn);
   wheel_init(&l->wheel, loop_now_ms(l));
   arena_pool_init(&l->arenas, 256);
   blocks_init(&l->blocks, LOOP_KEPT_BYTES);
@@ -107,6 +114,7 @@ void loop_close(struct loop *l) {
   pthread_mutex_unlock(&l->mail_lock);
   uv_close((uv_handle_t *)&l->mail, NULL);
   uv_close((uv_handle_t *)&l->wheel_timer, NULL);
+  uv_close((uv_handle_t *)&l->turn, NULL);
   (void)uv_run(&l->uv, UV_RUN_DEFAULT);
   on_mail(&l->mail); /* what was posted too late is still freed by its function */
   int err = uv_loop_close(&l->uv);

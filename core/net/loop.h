@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/blocks.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/wheel.h"
 
 #include <pthread.h>
@@ -31,6 +32,8 @@ struct loop {
   struct wheel wheel;
   uv_timer_t wheel_timer;
   uint64_t wheel_due_ms; /* when wheel_timer fires; 0: not running */
+  uv_prepare_t turn;
+  uint64_t now_us; /* 0: to be read */
   struct arena_pool arenas;
   struct blocks blocks;
   struct wheel_timer trim_timer;
@@ -53,6 +56,17 @@ void loop_close(struct loop *l);
 /* Monotonic milliseconds, as of this turn of the loop. */
 static inline uint64_t loop_now_ms(struct loop *l) {
   return uv_now(&l->uv);
+}
+/*
+ * The same in microseconds. It is read once for what happens together: since the loop last waited, or since it was said
+ * that time has passed, as each socket with news does.
+ */
+static inline uint64_t loop_now_us(struct loop *l) {
+  if (!l->now_us) l->now_us = clock_mono_us();
+  return l->now_us;
+}
+static inline void loop_time_passes(struct loop *l) {
+  l->now_us = 0;
 }
 void loop_timer_start(struct loop *l, struct wheel_timer *t, wheel_fn *on_due, uint64_t after_ms);
 static inline void loop_timer_stop(struct loop *l, struct wheel_timer *t) {

@@ -409,6 +409,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   char *into = s->h1->loop->read_buf;
   (void)buf;
   if (n != UV_ENOBUFS) return;
+  loop_time_passes(s->h1->loop);
   for (int i = 0; i < SOCKET_READS_MAX && s->is_reading && !s->is_closing; i++) {
     n = socket_read(&s->tcp, into, LOOP_READ_BYTES);
     /* An end without TLS's farewell may be anybody's doing. */

@@ -399,12 +399,13 @@ static char *shown_file(const struct plan *plan) {
   return x_strdup(strlen(path) > CHUNK_NAME_MAX && slash ? slash + 1 : path);
 }
 
-static bool is_ours(const struct plan *plan) {
+static bool has_own_strategy(const struct plan *plan) {
   return plan->strategy_path == NULL;
 }
 
 static enum generation_mode mode_of(const struct plan *plan) {
-  return is_ours(plan) || (plan->settings.guard_is_fast && guard_can_jump()) ? MODE_FFI : MODE_TABLES;
+  return has_own_strategy(plan) || (plan->settings.guard_is_fast && guard_can_jump()) ? MODE_FFI
+                                                                                      : MODE_TABLES;
 }
 
 struct generation *generation_new(struct plan *plan, unsigned worker, const char *previous,
@@ -419,7 +420,7 @@ struct generation *generation_new_as(struct plan *plan, unsigned worker, const c
   g->worker = worker;
   g->mode = mode;
   g->is_quiet = is_quiet;
-  g->is_ours = is_ours(plan);
+  g->is_ours = has_own_strategy(plan);
   struct span source = strategy_source(plan);
   g->has_prefix_hash = !g->is_ours || (source.len && span_find(source, SPAN("prefix_hash")));
   REQUIRE(pthread_mutex_init(&g->error_lock, NULL) == 0);
@@ -485,6 +486,10 @@ const char *generation_strategy_name(const struct generation *g) {
 
 bool generation_implements(const struct generation *g, enum callback c) {
   return g->has[c];
+}
+
+bool generation_is_ours(const struct generation *g) {
+  return g->is_ours;
 }
 
 bool generation_has_prefix_hash(const struct generation *g) {

@@ -46,6 +46,8 @@ bool generation_export(struct generation *g, struct buf *out);
 /* The `name` field of the strategy's table (or the file's name), and what it implements, for start-up texts. */
 const char *generation_strategy_name(const struct generation *g);
 bool generation_implements(const struct generation *g, enum callback c);
+/* Its strategy is one of the program's, which run compiled and take no time. */
+bool generation_is_ours(const struct generation *g);
 /* False: its strategy is one of ours that does not look at prefix_hash, which need not be computed. */
 bool generation_has_prefix_hash(const struct generation *g);
 
