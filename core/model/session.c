@@ -28,6 +28,10 @@
 #define SLOTS_MIN  16
 /* The most sessions that one put evicts, and a sweep takes per lock. */
 #define BATCH 16
+/* The heap of a thread grows by single pages, each by a system call. A block that is taken and given back again after so
+   many new records makes it grow for all of these at once. */
+#define GROWTH       256
+#define GROWTH_BYTES 240
 /* Records have sizes of whole steps. */
 #define RECORD_STEP    32
 #define RECORD_CLASSES 20
@@ -236,10 +240,11 @@ static void record_give_locked(struct shard *s, struct record *r) {
   s->n_spares++;
 }
 
-static struct record *record_take_locked(struct shard *s, size_t size) {
+static struct record *record_take_locked(struct shard *s, size_t size, bool *is_made) {
   size_t class = (size - 1) / RECORD_STEP;
   REQUIRE(class < RECORD_CLASSES);
   struct record *r = s->spares[class];
+  *is_made = !r;
   if (r) {
     s->spares[class] = r->next;
     s->n_spares--;
@@ -515,7 +520,8 @@ void session_restore(struct session_table *t, const struct session *session, uin
   lock_both(s, other);
   if (other->index_cap) __builtin_prefetch(&other->index[index_home(other, d.hash[1])], 1);
   prefetch_put(s, d.hash[0]);
-  struct record *r = record_take_locked(s, d.size);
+  bool is_made;
+  struct record *r = record_take_locked(s, d.size, &is_made);
   record_fill(r, &d);
   uint32_t at = slot_take(s);
   uint64_t handle = handle_make(home, at, s->slots[at].turn);
@@ -527,7 +533,8 @@ void session_restore(struct session_table *t, const struct session *session, uin
   before[0] = index_set(s, d.hash[0], handle);
   if (d.hash[1] != d.hash[0]) before[1] = index_set(other, d.hash[1], handle);
   __atomic_store_n(&s->n, s->n + 1, __ATOMIC_RELAXED);
-  __atomic_fetch_add(&t->count, 1, __ATOMIC_RELAXED);
+  size_t count = __atomic_add_fetch(&t->count, 1, __ATOMIC_RELAXED);
+  if (is_made && count % GROWTH == 0) free(x_malloc(GROWTH * GROWTH_BYTES));
   /* What was filed under the same key usually lives here too and need not wait for its turn. */
   size_t n = 0;
   if (before[0] && handle_shard(before[0]) == home) {

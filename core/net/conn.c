@@ -436,7 +436,7 @@ static bool read_once(struct conn *c) {
   /* Clients keep to their ways: who sends much gets the room for all of it, and nobody else makes much wait. */
   bool is_head = c->state == CONN_IDLE || c->state == CONN_HEAD;
   size_t room = !is_head ? LOOP_READ_BYTES : c->is_bulky ? LOOP_ROOM_BYTES : HEAD_READ_BYTES;
-  char *place = place_body(c, &room), *into = place ? place : l->read_buf;
+  char *place = place_body(c, &room), *into = place ? place : loop_read_buf(l);
   ssize_t n = socket_read(&c->tcp, into, room);
   if (n < 0) end_of_input(c);
   if (n <= 0) return false;

@@ -63,11 +63,11 @@ void loop_post(struct loop *l, struct loop_message *m) {
 }
 
 bool loop_keep_read(struct loop *l, struct buf *b, const char *bytes, size_t len, size_t whole) {
+  if (!l->read_buf || bytes < l->read_buf || bytes >= l->read_buf + LOOP_ROOM_BYTES) return false;
   size_t skip = (size_t)(bytes - l->read_buf);
-  bool is_here = bytes >= l->read_buf && skip < LOOP_ROOM_BYTES;
-  if (!is_here || whole >= LOOP_ROOM_BYTES - skip || b->max < LOOP_ROOM_BYTES) return false;
+  if (whole >= LOOP_ROOM_BYTES - skip || b->max < LOOP_ROOM_BYTES) return false;
   buf_adopt(b, l->read_buf, LOOP_ROOM_BYTES, skip, len);
-  l->read_buf = blocks_take(&l->blocks, LOOP_ROOM_BYTES, NULL);
+  l->read_buf = NULL;
   return true;
 }
 
@@ -101,7 +101,6 @@ int loop_init(struct loop *l) {
   wheel_init(&l->wheel, loop_now_ms(l));
   arena_pool_init(&l->arenas, 256);
   blocks_init(&l->blocks, LOOP_KEPT_BYTES);
-  l->read_buf = blocks_take(&l->blocks, LOOP_ROOM_BYTES, NULL);
   loop_timer_start(l, &l->trim_timer, on_trim, LOOP_TRIM_MS);
   return 0;
 }

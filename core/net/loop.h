@@ -37,7 +37,7 @@ struct loop {
   struct arena_pool arenas;
   struct blocks blocks;
   struct wheel_timer trim_timer;
-  char *read_buf; /* LOOP_ROOM_BYTES, a block */
+  char *read_buf; /* see loop_read_buf(); NULL: the next read takes one */
   uv_async_t mail;
   pthread_mutex_t mail_lock;
   struct loop_message *mail_first, **mail_last;
@@ -73,6 +73,11 @@ static inline void loop_timer_stop(struct loop *l, struct wheel_timer *t) {
   wheel_stop(&l->wheel, t);
 }
 
+/* LOOP_ROOM_BYTES for what comes next: a block, the one that was in use last. */
+static inline char *loop_read_buf(struct loop *l) {
+  if (UNLIKELY(!l->read_buf)) l->read_buf = blocks_take(&l->blocks, LOOP_ROOM_BYTES, NULL);
+  return l->read_buf;
+}
 /*
  * Makes the read buffer the memory of `b`, when these bytes lie in it and `whole` of them would fit where they begin; the
  * next read meets another one. `b` is empty, takes its memory from the loop's blocks, and nobody else looks at what was

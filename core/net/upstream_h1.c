@@ -406,11 +406,12 @@ static void take_ciphered(struct socket *s, const char *data, size_t len) {
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   struct socket *s = stream->data;
-  char *into = s->h1->loop->read_buf;
+  struct loop *l = s->h1->loop;
   (void)buf;
   if (n != UV_ENOBUFS) return;
-  loop_time_passes(s->h1->loop);
+  loop_time_passes(l);
   for (int i = 0; i < SOCKET_READS_MAX && s->is_reading && !s->is_closing; i++) {
+    char *into = loop_read_buf(l);
     n = socket_read(&s->tcp, into, LOOP_READ_BYTES);
     /* An end without TLS's farewell may be anybody's doing. */
     if (n < 0) end_of_input(s, n == UV_EOF && s->is_secure ? UV_ECONNRESET : n);
