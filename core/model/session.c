@@ -24,7 +24,7 @@
 #define TURN_BITS  24
 #define MAX_MAX    ((size_t)200 * 1000 * 1000)
 #define NIL        UINT32_MAX
-#define INDEX_MIN  16
+#define INDEX_MIN  32
 #define SLOTS_MIN  16
 /* The most sessions that one put evicts, and a sweep takes per lock. */
 #define BATCH 16
@@ -659,7 +659,7 @@ void session_sweep(struct session_table *t, unsigned n_shards, uint64_t now_ms) 
       pthread_mutex_lock(&s->lock);
       while (n < BATCH && s->oldest != NIL && is_expired(s->slots[s->oldest].used_ms, ttl_ms, now_ms))
         victims[n++] = detach_locked(t, s, s->oldest);
-      if (n == 0 && s->index_cap > INDEX_MIN && s->index_n * 8 < s->index_cap)
+      if (n == 0 && s->index_cap > INDEX_MIN && s->index_n * 16 < s->index_cap)
         index_resize(s, s->index_cap / 2);
       pthread_mutex_unlock(&s->lock);
       victims_end(t, victims, n);

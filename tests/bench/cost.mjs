@@ -3,7 +3,8 @@
 //
 // Instructions: two runs under callgrind that differ in the number of requests; their difference is free of start and
 // stop. Only our object code on the worker's thread counts (llhttp is compiled into it), because libraries differ from
-// machine to machine. Allocations and calls: of the whole process, by count_calls.so, in the steady state.
+// machine to machine. Allocations and calls: of the workers, by count_calls.so, in the steady state; what other threads
+// allocate meanwhile (the one that writes sessions to the disk, once a second) is printed.
 // Requests come one after the other over one connection, so that the program takes the same way each time.
 //
 // usage: node tests/bench/cost.mjs [--update] [--only NAME] [--functions N]
@@ -34,7 +35,7 @@ const WARM = 100; // before the first of the two counts under callgrind
 const WARM_COUNTED = 20000; // until the session table is full everywhere
 const REQUESTS = 1000;
 const DEADLINE_MS = 300000;
-const COUNTS = ['allocations', 'frees', 'reads', 'writes', 'waits', 'epoll_ctls']; // as in count_calls.c
+const COUNTS = ['allocations', 'frees', 'reads', 'writes', 'waits', 'epoll_ctls', 'allocations elsewhere']; // as in count_calls.c
 const EVENTS = 40;
 
 // ---- the provider ----
