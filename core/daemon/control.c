@@ -181,9 +181,13 @@ static void on_signal(uv_signal_t *h, int number) {
   }
 }
 
+static uint32_t active_exchanges(const void *shared) {
+  return shared_active_exchanges(shared);
+}
+
 /* After a wave of requests the allocator's free pages go back to the system; never while one is running. */
 static void trim_after_peak(struct control *c) {
-  uint32_t active = shared_get_u32(&c->shared.active_exchanges);
+  uint32_t active = shared_active_exchanges(&c->shared);
   if (active > c->peak) c->peak = active;
   if (c->trims_left) {
     c->trims_left--;
@@ -455,6 +459,7 @@ static void release(struct control *c) {
   free(c->sockets.fds);
   free(c->workers);
   free(c->shared.traffic);
+  free(c->shared.in_hand);
   session_store_close(c->store);
   session_table_free(c->shared.sessions);
   admission_free(c->shared.admission);
@@ -495,13 +500,16 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   c.n_workers = count_workers(&plan->settings);
   c.workers = x_calloc(c.n_workers, sizeof *c.workers);
   c.shared.traffic = x_calloc(c.n_workers, sizeof *c.shared.traffic);
-  c.shared.n_traffic = c.n_workers;
+  c.shared.in_hand = aligned_alloc(CACHE_LINE, c.n_workers * sizeof *c.shared.in_hand);
+  REQUIRE(c.shared.in_hand);
+  memset(c.shared.in_hand, 0, c.n_workers * sizeof *c.shared.in_hand);
+  c.shared.n_workers = c.n_workers;
   int code = loop_init(&c.loop);
   REQUIRE(code == 0);
   c.shared.sessions =
       session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
   session_table_expect_filers(c.shared.sessions, c.n_workers);
-  c.shared.admission = admission_new(&c.shared.active_exchanges);
+  c.shared.admission = admission_new(active_exchanges, &c.shared);
   control_follow_limits(&c);
   c.shared.control = &c.loop;
   c.shared.control_context = &c;

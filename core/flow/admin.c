@@ -174,7 +174,7 @@ static void put_load(struct json_writer *w, struct shared *s) {
   json_key(w, "maxClients");
   json_int(w, admission_max(s->admission));
   json_key(w, "activeRequests");
-  json_int(w, shared_get_u32(&s->active_exchanges));
+  json_int(w, shared_active_exchanges(s));
   json_key(w, "queuedRequests");
   json_int(w, shared_get_u32(&s->queued_exchanges));
   json_close(w, '}');

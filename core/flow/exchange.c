@@ -168,7 +168,7 @@ struct exchange *exchange_new(struct flow *f, struct conn *c, const struct http_
     bool fits = keep_fields(x, req);
     REQUIRE(fits); /* a head is at most HTTP_HEAD_MAX */
     x->is_counted = true;
-    (void)shared_add_u32(&f->shared->active_exchanges, 1);
+    flow_count_exchange(f, 1);
   }
   return x;
 }
@@ -179,8 +179,8 @@ static void release_retry(struct exchange *x) {
 }
 
 static void count_buffered(struct exchange *x, size_t bytes) {
-  uint64_t *total = &x->flow->shared->buffered_bytes;
-  (void)__atomic_add_fetch(total, (uint64_t)bytes - (uint64_t)x->counted_bytes, __ATOMIC_RELAXED);
+  if (bytes == x->counted_bytes) return;
+  flow_count_bytes(x->flow, (int64_t)bytes - (int64_t)x->counted_bytes);
   x->counted_bytes = bytes;
 }
 
@@ -197,7 +197,7 @@ void exchange_free(struct exchange *x) {
   release_retry(x);
   overload_leave(x);
   count_buffered(x, 0);
-  if (x->is_counted) (void)shared_add_u32(&f->shared->active_exchanges, -1);
+  if (x->is_counted) flow_count_exchange(f, -1);
   buf_release(&x->body);
   arena_reset(&x->arena);
   list_remove(&x->node);
@@ -313,8 +313,7 @@ bool exchange_add_body(struct exchange *x, const char *bytes, size_t len, bool i
   }
   if (x->body.cap != x->counted_bytes && x->body.cap >= 65536) {
     count_buffered(x, x->body.cap);
-    uint64_t total = __atomic_load_n(&x->flow->shared->buffered_bytes, __ATOMIC_RELAXED);
-    if (total > x->plan->settings.max_buffered_bytes) {
+    if (shared_buffered_bytes(x->flow->shared) > x->plan->settings.max_buffered_bytes) {
       x->reply.keep = false;
       struct reply_extra extra = {.retry_after_s = 1};
       answer_error(x, 503, NULL, "overloaded", SPAN("Too many large requests at once; try again shortly"),
@@ -461,7 +460,7 @@ static bool has_untried(const struct exchange *x) {
 static bool take_retry(struct exchange *x) {
   if (x->holds_retry) return true;
   struct shared *s = x->flow->shared;
-  double limit = settings_retry_limit(&x->plan->settings, shared_get_u32(&s->active_exchanges));
+  double limit = settings_retry_limit(&x->plan->settings, shared_active_exchanges(s));
   if (shared_add_u32(&s->active_retries, 1) > limit) {
     (void)shared_add_u32(&s->active_retries, -1);
     return false;

@@ -70,7 +70,7 @@ struct exchange {
 
   struct buf body;
   size_t announced;     /* the body's length, as its head says; 0: unknown */
-  size_t counted_bytes; /* of body, in shared.buffered_bytes */
+  size_t counted_bytes; /* of body, in the worker's buffered_bytes */
   size_t body_bytes;    /* its length; the body itself may be gone once an answer has begun */
   double prefix_hash;   /* of its beginning, for scripts */
   struct span fields;   /* as lines: the client's allow-listed ones, and ours that each attempt has */
@@ -88,7 +88,7 @@ struct exchange {
   unsigned n_planned;
   unsigned n_attempts;
   struct list queue_node;       /* in flow.queue */
-  bool is_counted, holds_retry; /* in shared.active_* */
+  bool is_counted, holds_retry; /* in the worker's exchanges, in shared.active_retries */
   bool is_running, is_queued;   /* in shared.running_exchanges, shared.queued_exchanges */
   struct attempt attempt;
   struct verification *verification; /* of a verify that waits for the provider; NULL: none */

@@ -44,6 +44,12 @@ struct strategy_status {
   char guard[160];       /* what the start-up test found out about stopping scripts; empty: it still runs */
 };
 
+/* What a worker has in hand; readers add up. Atomics, relaxed, written by it alone. */
+struct in_hand {
+  _Alignas(CACHE_LINE) uint32_t exchanges; /* balanced ones */
+  uint64_t buffered_bytes;                 /* of request bodies that are long */
+};
+
 struct shared {
   struct session_table *sessions;
   struct admission *admission;
@@ -58,13 +64,12 @@ struct shared {
   void (*return_generation)(struct shared *s, struct generation *g);
   uint64_t started_wall_ms;
   struct traffic *traffic; /* by worker */
-  unsigned n_traffic;
+  struct in_hand *in_hand; /* by worker */
+  unsigned n_workers;
   /* Atomics: */
-  _Alignas(CACHE_LINE) uint32_t active_exchanges;
-  uint32_t active_retries;
+  _Alignas(CACHE_LINE) uint32_t active_retries;
   uint32_t running_exchanges; /* those that count against maxActiveRequests */
   uint32_t queued_exchanges;
-  uint64_t buffered_bytes; /* of request bodies */
   uint32_t is_stopping;
   pthread_mutex_t status_lock;
   struct strategy_status status;
@@ -106,6 +111,27 @@ static inline uint32_t shared_add_u32(uint32_t *counter, int n) {
 }
 static inline uint32_t shared_get_u32(const uint32_t *counter) {
   return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+static inline uint32_t shared_active_exchanges(const struct shared *s) {
+  uint32_t sum = 0;
+  for (unsigned i = 0; i < s->n_workers; i++)
+    sum += shared_get_u32(&s->in_hand[i].exchanges);
+  return sum;
+}
+static inline uint64_t shared_buffered_bytes(const struct shared *s) {
+  uint64_t sum = 0;
+  for (unsigned i = 0; i < s->n_workers; i++)
+    sum += __atomic_load_n(&s->in_hand[i].buffered_bytes, __ATOMIC_RELAXED);
+  return sum;
+}
+/* The worker's own: nobody else writes there. */
+static inline void flow_count_exchange(struct flow *f, int n) {
+  uint32_t *at = &f->shared->in_hand[f->worker].exchanges;
+  __atomic_store_n(at, *at + (uint32_t)n, __ATOMIC_RELAXED);
+}
+static inline void flow_count_bytes(struct flow *f, int64_t n) {
+  uint64_t *at = &f->shared->in_hand[f->worker].buffered_bytes;
+  __atomic_store_n(at, *at + (uint64_t)n, __ATOMIC_RELAXED);
 }
 static inline void shared_copy_status(struct shared *s, struct strategy_status *out) {
   pthread_mutex_lock(&s->status_lock);

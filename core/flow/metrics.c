@@ -106,7 +106,7 @@ static void put_histogram(struct buf *b, const char *name, const struct labels *
 
 static uint64_t count_requests(const struct shared *s, unsigned kind, unsigned status, bool is_stream) {
   uint64_t n = 0;
-  for (unsigned i = 0; i < s->n_traffic; i++)
+  for (unsigned i = 0; i < s->n_workers; i++)
     n += load(&s->traffic[i].kinds[kind].by_status[status - TRAFFIC_STATUS_MIN][is_stream]);
   return n;
 }
@@ -131,7 +131,7 @@ static void put_requests(struct buf *b, const struct shared *s) {
        "Time of balanced requests from the head to the last byte, all attempts included.");
   for (unsigned k = 0; k < TRAFFIC_KIND_N; k++) {
     struct histogram h = {{0}, 0};
-    for (unsigned i = 0; i < s->n_traffic; i++)
+    for (unsigned i = 0; i < s->n_workers; i++)
       histogram_read(&h, &s->traffic[i].kinds[k].duration);
     struct labels l = {"kind", TRAFFIC_KIND_NAMES[k], NULL, NULL};
     put_histogram(b, "request_duration_seconds", &l, &h, TRAFFIC_FIRST_US);
@@ -143,7 +143,7 @@ static void put_denied(struct buf *b, const struct shared *s) {
        "Requests whose last failed attempt had no other one behind it, by why.");
   for (int k = 0; k < DENIED_N; k++) {
     uint64_t n = 0;
-    for (unsigned i = 0; i < s->n_traffic; i++)
+    for (unsigned i = 0; i < s->n_workers; i++)
       n += load(&s->traffic[i].denied[k]);
     open_labels(b, "retries_denied_total");
     label(b, "reason", TRAFFIC_DENIAL_NAMES[k]);
@@ -156,7 +156,7 @@ static void put_affinity(struct buf *b, const struct shared *s) {
        "Requests that X-0G-Provider-Address held to one provider, by whether it answered.");
   for (int is_hit = 1; is_hit >= 0; is_hit--) {
     uint64_t n = 0;
-    for (unsigned i = 0; i < s->n_traffic; i++)
+    for (unsigned i = 0; i < s->n_workers; i++)
       n += load(&s->traffic[i].pinned[is_hit]);
     open_labels(b, "affinity_total");
     label(b, "source", "header");
@@ -167,7 +167,7 @@ static void put_affinity(struct buf *b, const struct shared *s) {
 
 static void put_load(struct buf *b, struct exchange *x) {
   struct shared *s = x->flow->shared;
-  uint32_t active = shared_get_u32(&s->active_exchanges), retries = shared_get_u32(&s->active_retries);
+  uint32_t active = shared_active_exchanges(s), retries = shared_get_u32(&s->active_retries);
   gauge(b, "connections", "Connections of clients.", admission_count(s->admission));
   gauge(b, "active_requests", "Balanced requests that run or wait.", active);
   gauge(b, "queued_requests", "Balanced requests that wait for their turn.",

@@ -36,16 +36,18 @@ struct admission {
   uint32_t max_per_address;
   uint32_t max_over;
   uint64_t budget; /* descriptors for clients and providers together */
-  const uint32_t *active;
+  admission_active_fn *active;
+  const void *context;
   struct siphash_key key;
   struct shard shards[SHARDS];
 };
 
-struct admission *admission_new(const uint32_t *active) {
+struct admission *admission_new(admission_active_fn *active, const void *context) {
   struct admission *a = aligned_alloc(CACHE_LINE, sizeof *a);
   REQUIRE(a);
   memset(a, 0, sizeof *a);
   a->active = active;
+  a->context = context;
   a->max = UINT32_MAX;
   a->budget = UINT64_MAX;
   rand_os(&a->key, sizeof a->key);
@@ -87,14 +89,20 @@ unsigned admission_max(const struct admission *a) {
   return __atomic_load_n(&a->max, __ATOMIC_RELAXED);
 }
 
-/* Descriptors that clients and the requests at providers take; what is over the budget is for those over the bound. */
-static uint64_t in_use(const struct admission *a, uint32_t count) {
-  return (uint64_t)count + __atomic_load_n(a->active, __ATOMIC_RELAXED);
+/* Whether clients and the requests at providers take more than so many descriptors. */
+static bool takes_more(const struct admission *a, uint32_t clients, uint64_t descriptors) {
+  if (2 * (uint64_t)clients <= descriptors) return false;
+  return clients + (uint64_t)a->active(a->context) > descriptors;
 }
 
+static uint64_t budget_of(const struct admission *a) {
+  return __atomic_load_n(&a->budget, __ATOMIC_RELAXED);
+}
+
+/* What is over the budget is for those over the bound. */
 static bool is_full(const struct admission *a, uint32_t count) {
-  return count >= admission_max(a) || in_use(a, count) + __atomic_load_n(&a->max_over, __ATOMIC_RELAXED) >=
-                                          __atomic_load_n(&a->budget, __ATOMIC_RELAXED);
+  uint64_t rest = budget_of(a) - __atomic_load_n(&a->max_over, __ATOMIC_RELAXED);
+  return count >= admission_max(a) || takes_more(a, count, rest - 1);
 }
 
 bool admission_is_full(const struct admission *a) {
@@ -102,7 +110,7 @@ bool admission_is_full(const struct admission *a) {
 }
 
 bool admission_has_room(const struct admission *a) {
-  return in_use(a, admission_count(a)) <= __atomic_load_n(&a->budget, __ATOMIC_RELAXED);
+  return !takes_more(a, admission_count(a), budget_of(a));
 }
 
 /* ---- addresses ---- */

@@ -22,8 +22,12 @@ struct address_count; /* one address with the number of its connections */
 
 enum admission_verdict { ADMITTED, ADMITTED_OVER, REFUSED_FULL, REFUSED_ADDRESS };
 
-/* `active` (an atomic, borrowed): how many requests run at providers. */
-struct admission *admission_new(const uint32_t *active);
+/*
+ * `active`: how many requests run at providers, each for one of the clients that are counted here. Asked only when there
+ * are so many clients that it matters.
+ */
+typedef uint32_t admission_active_fn(const void *context);
+struct admission *admission_new(admission_active_fn *active, const void *context);
 void admission_free(struct admission *a);
 
 /*
