@@ -27,7 +27,7 @@ static void put_double(struct json_writer *w, const char *key, const double *val
 }
 
 static void put_counters(struct json_writer *w, struct provider *p, uint64_t now) {
-  put_u64(w, "dispatched", &p->counters.dispatched);
+  put_u64(w, "dispatched", &p->dispatched);
   json_key(w, "outcomes");
   json_open(w, '{');
   for (int i = 0; i < OUTCOME_N; i++)

@@ -28,10 +28,15 @@ const struct health_rules HEALTH_RULES_DEFAULT = {
 
 /* ---- life ---- */
 
+_Static_assert(offsetof(struct provider, error_rate) == offsetof(struct provider, in_flight) + CACHE_LINE &&
+                   offsetof(struct provider, counters.by_class[OUTCOME_OK + 1]) <=
+                       offsetof(struct provider, in_flight) + 2 * CACHE_LINE,
+               "what a successful attempt writes is on two lines");
+
 struct provider *provider_new(const char *id, enum provider_kind kind, uint64_t now_ms) {
   size_t len = strlen(id);
   REQUIRE(len > 0 && len <= PROVIDER_ID_MAX);
-  struct provider *p = aligned_alloc(CACHE_LINE, sizeof *p);
+  struct provider *p = aligned_alloc(2 * CACHE_LINE, sizeof *p);
   REQUIRE(p);
   memset(p, 0, sizeof *p);
   memcpy(p->id, id, len + 1);
@@ -173,7 +178,7 @@ static void average_success(struct provider *p, const struct outcome *o, uint64_
 
 void provider_begin(struct provider *p) {
   (void)ADD(&p->in_flight, 1);
-  (void)ADD(&p->counters.dispatched, 1);
+  (void)ADD(&p->dispatched, 1);
 }
 
 PRINTF_LIKE(2, 3) static void set_reason_locked(struct provider *p, const char *fmt, ...) {

@@ -56,9 +56,8 @@ extern const struct health_rules HEALTH_RULES_DEFAULT;
 
 struct provider_counters {
   /* All are accessed with __atomic builtins, relaxed. */
-  uint64_t dispatched;          /* attempts begun */
-  uint64_t by_class[OUTCOME_N]; /* attempts settled */
   uint64_t tokens_in, tokens_out;
+  uint64_t by_class[OUTCOME_N]; /* attempts settled */
   uint64_t probes_ok, probes_failed;
   struct histogram ttft, tpot; /* of streams that ended well */
   uint64_t retries[OUTCOME_N]; /* of by_class: attempts that were not their requests' first */
@@ -80,11 +79,12 @@ struct provider {
   enum provider_kind kind;
   uint32_t refs;
 
-  /* Written per attempt by every worker: on a cache line of their own. */
-  _Alignas(CACHE_LINE) uint32_t in_flight;
+  /* Written per attempt by every worker: the first line when it begins, this and the next when it ends well. */
+  _Alignas(2 * CACHE_LINE) uint32_t in_flight;
   uint32_t consecutive_failures;
   uint32_t last_class;
   uint32_t samples;    /* successful attempts measured */
+  uint64_t dispatched; /* attempts begun */
   double latency_ms;   /* EWMA of the total time of successful attempts; NaN while samples is 0 */
   double ttft_ms;      /* EWMA of the time to the first body byte */
   double tpot_ms;      /* EWMA of the time per output token */
@@ -92,7 +92,7 @@ struct provider {
   uint64_t peak_at_ms;
   double error_rate;    /* EWMA over attempts of "failed by its own fault" */
   double throttle_rate; /* EWMA over attempts of rate_limited */
-  _Alignas(CACHE_LINE) struct provider_counters counters;
+  struct provider_counters counters;
 
   /* What its own rate-limit fields said last. Atomics. */
   _Alignas(CACHE_LINE) struct provider_limit requests, tokens;

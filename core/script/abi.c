@@ -193,7 +193,7 @@ void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
   s->last_class_id = LOAD(&p->last_class);
   s->consecutive_failures = LOAD(&p->consecutive_failures);
   s->samples = __atomic_load_n(&p->samples, __ATOMIC_ACQUIRE);
-  s->dispatched = (double)LOAD(&p->counters.dispatched);
+  s->dispatched = (double)LOAD(&p->dispatched);
   s->latency_ms = load_double(&p->latency_ms);
   s->ttft_ms = load_double(&p->ttft_ms);
   s->tpot_ms = load_double(&p->tpot_ms);

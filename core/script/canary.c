@@ -101,7 +101,7 @@ static void look_busy(struct provider *p, unsigned i) {
   set_averages(p, 100 + i, 20.0 * (i % 7 + 1));
   p->in_flight = i % 5;
   p->error_rate = p->throttle_rate = 0.05 * (i % 3);
-  p->counters.dispatched = 1000 + i;
+  p->dispatched = 1000 + i;
   provider_note_limits(p, &(struct limits){.requests = {10, 500}, .tokens = {1000, 500}});
 }
 
@@ -118,7 +118,7 @@ static void look_huge(struct provider *p, unsigned i) {
   look_busy(p, i);
   set_averages(p, UINT32_MAX, i % 2 ? 1e300 : INFINITY);
   p->in_flight = UINT32_MAX - i % 3;
-  p->counters.dispatched = UINT64_MAX;
+  p->dispatched = UINT64_MAX;
 }
 
 static void look_weightless(struct provider *p, unsigned i) {

@@ -69,7 +69,7 @@ static void in_flight_rises_and_falls_once_per_attempt(void) {
   o.class = OUTCOME_OK;
   CHECK_INT(provider_settle(p, &o, rules, 0), HEALTH_SAME);
   CHECK_INT(p->in_flight, 0);
-  CHECK_INT(p->counters.dispatched, 2);
+  CHECK_INT(p->dispatched, 2);
   CHECK_INT(p->counters.by_class[OUTCOME_OK], 1);
   CHECK_INT(p->counters.by_class[OUTCOME_CLIENT_CLOSED], 1);
   CHECK_INT(p->last_class, OUTCOME_OK);
@@ -475,11 +475,11 @@ static void the_registry_forgets_what_nobody_names(void) {
   (void)attempt(a, OUTCOME_SERVER, 0);
   provider_unref(&a);
   a = registry_get(r, "a", PROVIDER_DIRECT, 0);
-  CHECK_INT(a->counters.dispatched, 1); /* named again before anything else was asked for */
+  CHECK_INT(a->dispatched, 1); /* named again before anything else was asked for */
   provider_unref(&a);
   struct provider *b = registry_get(r, "b", PROVIDER_DIRECT, 0);
   a = registry_get(r, "a", PROVIDER_DIRECT, 0);
-  CHECK_INT(a->counters.dispatched, 0);
+  CHECK_INT(a->dispatched, 0);
   provider_unref(&a);
   provider_unref(&b);
   registry_free(r);
@@ -520,7 +520,7 @@ static void counters_are_exact_across_threads(void) {
   for (int i = 0; i < THREADS; i++)
     CHECK(pthread_join(threads[i], NULL) == 0);
   CHECK_INT(p->in_flight, 0);
-  CHECK_INT(p->counters.dispatched, THREADS * ATTEMPTS);
+  CHECK_INT(p->dispatched, THREADS * ATTEMPTS);
   uint64_t settled = 0;
   for (int c = 0; c < OUTCOME_N; c++)
     settled += p->counters.by_class[c];
