@@ -82,6 +82,10 @@ struct curl_call {
 
 static void run(struct curl_transport *u);
 
+static bool is_https(const struct target *t) {
+  return strncasecmp(t->text, "https:", 6) == 0;
+}
+
 /* ---- sockets and the timeout ---- */
 
 static void socket_action(struct curl_transport *u, curl_socket_t fd, int flags) {
@@ -195,7 +199,7 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct cur
   if (fd < 0) return CURL_SOCKET_BAD;
   struct socket_watch *w = add_watch(u, fd, true);
   if (w) {
-    w->is_tls = strncasecmp(call->target->text, "https:", 6) == 0;
+    w->is_tls = is_https(call->target);
     return fd;
   }
   (void)close(fd);
@@ -307,6 +311,9 @@ static CURL *new_easy(struct curl_transport *u, struct curl_call *call) {
   (void)libcurl.easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
   (void)libcurl.easy_setopt(e, CURLOPT_PROXY, "");
   (void)libcurl.easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+  /* A burst waits for the first handshake, which tells whether all of it fits on that connection. Without TLS nothing
+     tells before the first answer. */
+  (void)libcurl.easy_setopt(e, CURLOPT_PIPEWAIT, is_https(call->target) ? 1L : 0L);
   (void)libcurl.easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
   (void)libcurl.easy_setopt(e, CURLOPT_HEADERDATA, call);
   (void)libcurl.easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);

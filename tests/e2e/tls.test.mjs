@@ -189,6 +189,21 @@ test('a burst of chats shares one connection over HTTP/2', async (t) => {
   assert.equal(provider.connections.length, before);
 });
 
+test('a burst of chats that finds no connection makes one over HTTP/2, and shares it', async (t) => {
+  const own = certificate(temporaryFolder(t), 'own', 'localhost', '20200101', '21000101');
+  const provider = await startGood(t, { own, http2: true });
+  const moon = await startDaemon(t, { ...ONE, tls: { ca: own.file }, providers: [{ id: 'p', endpoint: provider.url }] });
+  assert.equal((await chat(moon)).status, 200);
+  for (let round = 0; round < 3; round++) {
+    for (const { socket } of provider.connections) socket.destroy();
+    await sleep(100);
+    const before = provider.connections.length;
+    const answers = await Promise.all(Array.from({ length: 50 }, () => chat(moon)));
+    assert.deepEqual([...new Set(answers.map((r) => r.status))], [200]);
+    assert.equal(provider.connections.length - before, 1);
+  }
+});
+
 // Over libcurl that is so for every second connection of a handle.
 test('a new connection resumes the TLS session of one before', { skip: process.env.MOONGATE_UPSTREAM === 'curl' }, async (t) => {
   const own = certificate(temporaryFolder(t), 'own', 'localhost', '20200101', '21000101');
