@@ -180,16 +180,19 @@ static double seconds_left(uint64_t until_wall_ms) {
   return until_wall_ms > now ? (double)((until_wall_ms - now) / 1000) : 0;
 }
 
+uint32_t abi_state(uint32_t provider_state) {
+  static const uint32_t states[] = {
+      [PROVIDER_UP] = LB_UP, [PROVIDER_DEGRADED] = LB_DEGRADED, [PROVIDER_DOWN] = LB_DOWN};
+  return provider_state < ARRAY_LEN(states) ? states[provider_state] : LB_DOWN;
+}
+
 void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
   const struct generation *g = container_of(call, struct generation, call);
   if (slot == 0 || slot > g->plan->n_entries) return;
-  static const uint32_t states[] = {
-      [PROVIDER_UP] = LB_UP, [PROVIDER_DEGRADED] = LB_DEGRADED, [PROVIDER_DOWN] = LB_DOWN};
   const struct provider *p = g->plan->entries[slot - 1].provider;
   struct lb_stats *s = &call->stats[slot - 1];
-  uint32_t state = LOAD(&p->state);
   s->serial = call->serial;
-  s->state_id = state < ARRAY_LEN(states) ? states[state] : LB_DOWN;
+  s->state_id = abi_state(LOAD(&p->state));
   s->last_class_id = LOAD(&p->last_class);
   s->consecutive_failures = LOAD(&p->consecutive_failures);
   s->samples = __atomic_load_n(&p->samples, __ATOMIC_ACQUIRE);

@@ -141,8 +141,8 @@ static void dress(struct trial *t, const struct look *look) {
     look->dress(t->plan->entries[i].provider, i);
     t->g->call.providers[i].weight = look->dress == look_weightless ? 0 : t->plan->entries[i].weight;
   }
-  /* Also where views are tables. */
-  t->g->refresh_in = 0;
+  t->g->facts.is_known = false;
+  if (t->g->mode == MODE_TABLES) views_write_all(t->g);
 }
 
 /* ---- made-up requests ---- */

@@ -51,7 +51,7 @@ static void open_call(struct generation *g, const struct lb_request *req) {
 
 static void close_call(struct generation *g) {
   g->call.request = &REQUEST_NONE;
-  if (LIKELY(g->L != NULL)) lua_settop(g->L, STACK_TOP);
+  if (LIKELY(g->L != NULL)) lua_settop(g->L, g->top);
 }
 
 static uint64_t now_ns(void) {
@@ -60,7 +60,7 @@ static uint64_t now_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void note_time(struct callback_stats *s, uint64_t start_ns) {
+SELDOM static void note_time(struct callback_stats *s, uint64_t start_ns) {
   uint64_t ns = now_ns() - start_ns;
   __atomic_store_n(&s->timed, s->timed + 1, __ATOMIC_RELAXED);
   __atomic_store_n(&s->total_ns, s->total_ns + ns, __ATOMIC_RELAXED);
@@ -69,7 +69,7 @@ static void note_time(struct callback_stats *s, uint64_t start_ns) {
   if (ns > s->max_ns) __atomic_store_n(&s->max_ns, ns, __ATOMIC_RELAXED);
 }
 
-static void note_failure(struct generation *g, enum callback which, int status) {
+SELDOM static void note_failure(struct generation *g, enum callback which, int status) {
   lua_State *L = g->L;
   if (status == GUARD_LEFT_BEHIND) {
     generation_die(g, which);
@@ -91,6 +91,14 @@ static void note_failure(struct generation *g, enum callback which, int status) 
   generation_note_fault(g, which, g->slot->has_fired ? FAULT_TIMEOUT : FAULT_THROW, text);
 }
 
+/* False when the script has written to its views, which is then noted. */
+SELDOM static bool has_left_views(struct generation *g, enum callback which) {
+  char text[VIEW_TEXT_MAX];
+  if (LIKELY(views_are_intact(g, text))) return true;
+  generation_note_fault(g, which, FAULT_THROW, text);
+  return false;
+}
+
 /* THE way into Lua. True with the results on the stack, false when the script failed, which is then noted. */
 static bool enter(struct generation *g, enum callback which, int n_args, int n_results, uint32_t budget_us) {
   struct callback_stats *s = &g->stats.callbacks[which];
@@ -99,9 +107,12 @@ static bool enter(struct generation *g, enum callback which, int n_args, int n_r
   __atomic_store_n(&s->calls, s->calls + 1, __ATOMIC_RELAXED);
   int status = guard_call(g->slot, g->L, n_args, n_results, STACK_ON_ERROR, budget_us);
   if (UNLIKELY(is_timed)) note_time(s, start_ns);
-  if (LIKELY(status == 0 && !__atomic_load_n(&g->slot->has_fired, __ATOMIC_RELAXED))) return true;
-  note_failure(g, which, status);
-  return false;
+  if (UNLIKELY(status != 0 || __atomic_load_n(&g->slot->has_fired, __ATOMIC_RELAXED))) {
+    note_failure(g, which, status);
+    return false;
+  }
+  if (LIKELY(g->mode != MODE_TABLES)) return true;
+  return LIKELY(--g->check_in != 0 && !g->watched) || has_left_views(g, which);
 }
 
 static uint32_t call_budget(const struct generation *g) {
@@ -118,12 +129,12 @@ static bool is_out(struct generation *g) {
 /* ---- select ---- */
 
 /* Other candidates than those of the call before. */
-static void show_references(struct generation *g, const uint16_t *candidates, unsigned n) {
+SELDOM static void show_references(struct generation *g, const uint16_t *candidates, unsigned n) {
   uint32_t key = n;
   for (unsigned i = 0; i < n; i++) {
     struct lb_provider *p = &g->call.providers[candidates[i]];
     p->index = i + 1;
-    g->shown[i] = candidates[i];
+    generation_note_place(g, i, candidates[i]);
     g->call.order[i] = (uint16_t)p->slot;
     key = (key ^ p->slot) * 0x9e3779b1u;
   }
@@ -134,12 +145,9 @@ static void show_references(struct generation *g, const uint16_t *candidates, un
 }
 
 static void fill_references(struct generation *g, const uint16_t *candidates, unsigned n) {
-  if (n != g->n_shown || !g->call.pool.key || memcmp(candidates, g->shown, n * sizeof *candidates) != 0)
-    show_references(g, candidates, n);
-  for (unsigned i = 0; i < n; i++) {
-    unsigned slot = candidates[i];
-    g->call.providers[slot].in_flight = __atomic_load_n(g->loads[slot], __ATOMIC_RELAXED);
-  }
+  if (UNLIKELY(!generation_shows(g, candidates, n))) show_references(g, candidates, n);
+  for (unsigned i = 0; i < n; i++)
+    *g->shown_loads[i].told = __atomic_load_n(g->shown_loads[i].now, __ATOMIC_RELAXED);
 }
 
 static void fill_pool(struct generation *g, const uint16_t *candidates, unsigned n) {
@@ -195,10 +203,10 @@ static const char *take_number(struct decision *out, double x, const uint16_t *c
   return NULL;
 }
 
-static const char *take_result(struct decision *out, lua_State *L, int at, const uint16_t *candidates,
-                               unsigned n) {
+/* What is no number. */
+SELDOM static const char *take_other(struct decision *out, lua_State *L, int at, const uint16_t *candidates,
+                                     unsigned n) {
   switch (lua_type(L, at)) {
-  case LUA_TNUMBER: return take_number(out, lua_tonumber(L, at), candidates, n);
   case LUA_TNIL: copy_reason(out->reason, sizeof out->reason, L, at + 1); return NULL;
   case LUA_TTABLE:
     /* Views may be tables, too. */
@@ -206,6 +214,15 @@ static const char *take_result(struct decision *out, lua_State *L, int at, const
     return take_list(out, L, at, candidates, n);
   default: return NOT_A_RESULT;
   }
+}
+
+static const char *take_result(struct generation *g, struct decision *out, const uint16_t *candidates,
+                               unsigned n) {
+  if (g->call.has_chosen) return take_number(out, g->call.chosen, candidates, n);
+  int at = g->top + 1;
+  if (LIKELY(lua_type(g->L, at) == LUA_TNUMBER))
+    return take_number(out, lua_tonumber(g->L, at), candidates, n);
+  return take_other(out, g->L, at, candidates, n);
 }
 
 bool decide_ask(struct generation *g, struct decision *out, const struct lb_request *req,
@@ -221,8 +238,7 @@ bool decide_ask(struct generation *g, struct decision *out, const struct lb_requ
   }
   bool ok = enter(g, CALLBACK_SELECT, g->is_direct ? 3 : 0, 2, call_budget(g));
   if (LIKELY(ok)) {
-    const char *wrong = LIKELY(g->call.has_chosen) ? take_number(out, g->call.chosen, candidates, n)
-                                                   : take_result(out, L, STACK_TOP + 1, candidates, n);
+    const char *wrong = take_result(g, out, candidates, n);
     if (UNLIKELY(wrong != NULL)) {
       generation_note_fault(g, CALLBACK_SELECT, FAULT_INVALID, wrong);
       ok = false;
@@ -284,7 +300,7 @@ static uint32_t ask_retry(struct generation *g, uint32_t *delay_ms, const struct
   fill_outcome(g, o);
   lua_pushvalue(L, STACK_CALLBACKS + CALLBACK_RETRY);
   if (enter(g, CALLBACK_RETRY, 0, 2, call_budget(g))) {
-    int first = STACK_TOP + 1, second = STACK_TOP + 2;
+    int first = g->top + 1, second = g->top + 2;
     double said = lua_type(L, first) == LUA_TNUMBER ? lua_tonumber(L, first) : NAN;
     double delay = lua_type(L, second) == LUA_TNUMBER ? lua_tonumber(L, second) : NAN;
     bool is_delay = lua_isnil(L, second) || !isnan(delay);
@@ -349,7 +365,7 @@ enum lb_health decide_health(struct generation *g, char reason[DECIDE_REASON_MAX
   lua_pushnumber(L, e->attempts);
   lua_pushnumber(L, e->failures);
   if (enter(g, CALLBACK_HEALTH, 7, 2, call_budget(g))) {
-    int first = STACK_TOP + 1;
+    int first = g->top + 1;
     double said = lua_type(L, first) == LUA_TNUMBER ? lua_tonumber(L, first) : NAN;
     if (said == LB_KEEP || said == LB_UP || said == LB_DEGRADED || said == LB_DOWN)
       verdict = (enum lb_health)said;

@@ -120,7 +120,7 @@ static bool is_too_much(struct generation *g, enum callback which) {
 /* What LuaJIT says of views is not what an author calls it. */
 static const char *in_words(const char *what) {
   if (strcmp(what, "attempt to write to constant location") == 0)
-    return "the pool, providers, requests and outcomes are read-only; what is yours belongs into the state";
+    return "views are read-only, what is yours belongs into the state";
   return what;
 }
 
@@ -227,6 +227,7 @@ static void push_host(lua_State *L, struct generation *g) {
   run_module(L, "sandbox", "scripts/runtime/sandbox.lua", "=sandbox");
   run_module(L, "lb", "scripts/runtime/lb.lua", "=lb");
   run_module(L, "locate", "scripts/runtime/locate.lua", "=locate");
+  run_module(L, "bytecode", "scripts/runtime/bytecode.lua", "=bytecode");
   push_embedded(L, "core/script/abi_decl.h");
   lua_setfield(L, -2, "cdef");
   push_sizes(L);
@@ -253,6 +254,25 @@ struct loading {
   const char *previous;
 };
 
+static void push_tables(lua_State *L, struct generation *g) {
+  lua_pushliteral(L, "key");
+  lua_getfield(L, 1, "states");
+  lua_getfield(L, 1, "classes");
+  for (int i = 0; i < VIEW_TEXTS_N; i++) {
+    lua_getfield(L, 1, "texts");
+    lua_getfield(L, -1, views_field_name(VIEW_id + i));
+    lua_remove(L, -2);
+  }
+  views_push_names(L);
+  lua_getfield(L, 1, "providers");
+  for (unsigned i = 0; i < g->plan->n_entries; i++)
+    lua_rawgeti(L, STACK_PROVIDERS, (int)i + 1);
+  lua_remove(L, STACK_PROVIDERS);
+  lua_getfield(L, 1, "assigned");
+  views_take_lines(L, g);
+  lua_pop(L, 1);
+}
+
 /* Leaves what enum STACK_… lists, from STACK_CALLBACKS on. */
 static void push_fixed(lua_State *L, struct generation *g) {
   lua_getfield(L, 1, "callbacks");
@@ -262,16 +282,9 @@ static void push_fixed(lua_State *L, struct generation *g) {
   lua_getfield(L, 1, "state");
   lua_getfield(L, 1, "request");
   lua_getfield(L, 1, "pool");
-  lua_getfield(L, 1, "providers");
-  lua_getfield(L, 1, "refresh");
-  lua_pushliteral(L, "index");
-  lua_pushliteral(L, "in_flight");
-  lua_pushliteral(L, "key");
-  lua_getfield(L, 1, "states");
-  lua_getfield(L, 1, "classes");
-  views_push_names(L);
   for (int i = 0; i < CALLBACK_N; i++)
     g->has[i] = lua_isfunction(L, STACK_CALLBACKS + i);
+  if (g->mode == MODE_TABLES) push_tables(L, g);
 }
 
 static void take_lines(lua_State *L, struct generation *g) {
@@ -288,7 +301,7 @@ static int load_protected(lua_State *L) {
   struct loading *loading = lua_touserdata(L, 1);
   struct generation *g = loading->g;
   lua_settop(L, 0);
-  luaL_checkstack(L, STACK_TOP + LUA_MINSTACK, "views");
+  luaL_checkstack(L, STACK_PROVIDERS + PLAN_PROVIDERS_MAX + LUA_MINSTACK, "views");
   luaL_openlibs(L);
   /* Only interpreted code can be interrupted, so what runs at load is never compiled. Opening the libraries
    * has switched the compiler on. */
@@ -315,11 +328,35 @@ static int load_protected(lua_State *L) {
   take_lines(L, g);
   push_fixed(L, g);
   lua_gc(L, LUA_GCCOLLECT, 0);
-  return STACK_TOP - STACK_CALLBACKS + 1;
+  g->top = lua_gettop(L);
+  return g->top - STACK_CALLBACKS + 1;
 }
 
 uint32_t generation_load_budget(const struct generation *g) {
   return GUARD_PATIENCE * LOAD_BUDGET_CALLS * g->plan->settings.call_budget_us;
+}
+
+/* Why it was not loaded, "file:line: what". */
+static void tell_why(struct generation *g, int status, char err[SCRIPT_ERROR_MAX]) {
+  char full[MEMORY_TEXT_MAX];
+  const char *text = "the script could not be loaded";
+  if (status == LUA_ERRMEM)
+    text = generation_memory_text(g, full);
+  else if (lua_type(g->L, -1) == LUA_TSTRING)
+    text = lua_tostring(g->L, -1);
+  bool is_placed = generation_after_place(text) != NULL;
+  (void)snprintf(err, SCRIPT_ERROR_MAX, "%s%s%s", is_placed ? "" : g->file, is_placed ? "" : ":1: ", text);
+}
+
+/* What init did to the views; through references it could not. */
+static bool are_views_intact(struct generation *g, char err[SCRIPT_ERROR_MAX]) {
+  char text[VIEW_TEXT_MAX];
+  if (g->mode != MODE_TABLES || views_are_intact_after_load(g, text)) return true;
+  if (generation_after_place(text))
+    (void)snprintf(err, SCRIPT_ERROR_MAX, "%s", text);
+  else
+    (void)snprintf(err, SCRIPT_ERROR_MAX, "%s:%d: %s", g->file, g->line[CALLBACK_INIT], text);
+  return false;
 }
 
 static bool load(struct generation *g, const char *previous, char err[SCRIPT_ERROR_MAX]) {
@@ -328,19 +365,12 @@ static bool load(struct generation *g, const char *previous, char err[SCRIPT_ERR
   lua_pushcfunction(L, on_error);
   lua_pushcfunction(L, load_protected);
   lua_pushlightuserdata(L, &loading);
-  int status =
-      guard_call(g->slot, L, 1, STACK_TOP - STACK_CALLBACKS + 1, STACK_ON_ERROR, generation_load_budget(g));
+  int status = guard_call(g->slot, L, 1, LUA_MULTRET, STACK_ON_ERROR, generation_load_budget(g));
   if (status != 0) {
-    char full[MEMORY_TEXT_MAX];
-    const char *text = "the script could not be loaded";
-    if (status == LUA_ERRMEM)
-      text = generation_memory_text(g, full);
-    else if (lua_type(L, -1) == LUA_TSTRING)
-      text = lua_tostring(L, -1);
-    bool is_placed = generation_after_place(text) != NULL;
-    (void)snprintf(err, SCRIPT_ERROR_MAX, "%s%s%s", is_placed ? "" : g->file, is_placed ? "" : ":1: ", text);
+    tell_why(g, status, err);
     return false;
   }
+  if (!are_views_intact(g, err)) return false;
   if (g->mode == MODE_FFI) {
     g->slot->is_compiled = guard_can_jump();
     if (g->is_ours) guard_trust(g->slot);
@@ -362,9 +392,9 @@ static void make_views(struct generation *g) {
   g->call.averages = g->averages;
   g->currents = x_calloc(n, sizeof *g->currents);
   g->seeds = x_calloc(n, sizeof *g->seeds);
-  g->written = x_malloc(n * sizeof *g->written);
-  /* Like no value that is ever written. */
-  memset(g->written, 0xff, n * sizeof *g->written);
+  g->told = x_calloc(n * STAT_N, sizeof *g->told);
+  g->present = VIEW_BIT(VIEW_STATS) - 1;
+  g->subject = PLAN_PROVIDERS_MAX;
   g->call.serial = 1;
   g->call.pool.n = plan->n_entries;
   g->n_shown = plan->n_entries;
@@ -382,7 +412,7 @@ static void make_views(struct generation *g) {
     s->verifiable = record_is_verifiable(e->record);
     s->balance = s->runway_s = s->token_expires_s = NAN;
     g->call.order[i] = (uint16_t)(i + 1);
-    g->shown[i] = (uint16_t)i;
+    generation_note_place(g, i, i);
     g->averages[i] = &e->provider->latency_ms;
     g->seeds[i] = pick_seed(e->provider->id);
   }
@@ -454,7 +484,7 @@ void generation_free(struct generation *g) {
   pthread_mutex_destroy(&g->error_lock);
   free(g->call.providers);
   free(g->call.stats);
-  free(g->written);
+  free(g->told);
   free(g->loads);
   free(g->averages);
   free(g->currents);

@@ -10,6 +10,8 @@
 
 #include <lua.h>
 
+#include <string.h>
+
 #define GENERATION_MEMORY_MAX ((size_t)64 << 20)
 #define MEMORY_TEXT           "the script needs more than 64 MiB of memory"
 #define MEMORY_TEXT_MAX       160 /* with its place */
@@ -22,39 +24,56 @@
  */
 enum generation_mode { MODE_TABLES, MODE_FFI, MODE_FFI_SLOW };
 
-/* Fields of a provider that come from lb_stats: name, member, how it becomes a Lua value. */
+/*
+ * Fields of a provider that scripts seldom ask for: name, member of lb_stats, kind, and for those that workers change the
+ * member of struct provider that they come from. The kinds are views.c's.
+ */
 #define STAT_MAP(X)                                                                                          \
-  X(consecutive_failures, consecutive_failures, U32)                                                         \
-  X(samples, samples, U32)                                                                                   \
-  X(verify_ok, verify_ok, U32)                                                                               \
-  X(verify_fail, verify_fail, U32)                                                                           \
-  X(verifiable, verifiable, BOOL)                                                                            \
-  X(dispatched, dispatched, NUMBER)                                                                          \
-  X(latency_ms, latency_ms, NUMBER)                                                                          \
-  X(ttft_ms, ttft_ms, NUMBER)                                                                                \
-  X(tpot_ms, tpot_ms, NUMBER)                                                                                \
-  X(peak_ttft_ms, peak_ttft_ms, NUMBER)                                                                      \
-  X(error_rate, error_rate, NUMBER)                                                                          \
-  X(throttle_rate, throttle_rate, NUMBER)                                                                    \
-  X(rl_requests_left, rl_requests_left, NUMBER)                                                              \
-  X(rl_tokens_left, rl_tokens_left, NUMBER)                                                                  \
-  X(rl_reset_ms, rl_reset_ms, NUMBER)                                                                        \
-  X(price_in, price_in, NUMBER)                                                                              \
-  X(price_out, price_out, NUMBER)                                                                            \
-  X(balance, balance, NUMBER)                                                                                \
-  X(runway_s, runway_s, NUMBER)                                                                              \
-  X(token_expires_s, token_expires_s, NUMBER)                                                                \
-  X(state, state_id, STATE)                                                                                  \
-  X(last_class, last_class_id, CLASS)                                                                        \
-  X(state_since_ms, state_since_at_ms, SINCE)                                                                \
-  X(cooldown_ms, cooldown_until_ms, UNTIL)
+  X(consecutive_failures, consecutive_failures, U32, consecutive_failures)                                   \
+  X(samples, samples, U32, samples)                                                                          \
+  X(verify_ok, verify_ok, U32, counters.verify_ok)                                                           \
+  X(verify_fail, verify_fail, U32, counters.verify_fail)                                                     \
+  X(dispatched, dispatched, U64, dispatched)                                                                 \
+  X(latency_ms, latency_ms, NUMBER, latency_ms)                                                              \
+  X(ttft_ms, ttft_ms, NUMBER, ttft_ms)                                                                       \
+  X(tpot_ms, tpot_ms, NUMBER, tpot_ms)                                                                       \
+  X(peak_ttft_ms, peak_ttft_ms, NUMBER, peak_ttft_ms)                                                        \
+  X(error_rate, error_rate, NUMBER, error_rate)                                                              \
+  X(throttle_rate, throttle_rate, NUMBER, throttle_rate)                                                     \
+  X(balance, balance, NUMBER, balance)                                                                       \
+  X(runway_s, runway_s, NUMBER, runway_s)                                                                    \
+  X(state, state_id, STATE, state)                                                                           \
+  X(last_class, last_class_id, CLASS, last_class)                                                            \
+  X(price_in, price_in, FIXED, id)                                                                           \
+  X(price_out, price_out, FIXED, id)                                                                         \
+  X(verifiable, verifiable, FIXED_BOOL, id)                                                                  \
+  X(rl_requests_left, rl_requests_left, CLOCK, id)                                                           \
+  X(rl_tokens_left, rl_tokens_left, CLOCK, id)                                                               \
+  X(rl_reset_ms, rl_reset_ms, CLOCK, id)                                                                     \
+  X(token_expires_s, token_expires_s, CLOCK, id)                                                             \
+  X(state_since_ms, state_since_at_ms, SINCE, id)                                                            \
+  X(cooldown_ms, cooldown_until_ms, UNTIL, id)
 
 enum stat {
-#define STAT_CONST_(name, member, kind) STAT_##name,
+#define STAT_CONST_(name, member, kind, source) STAT_##name,
   STAT_MAP(STAT_CONST_)
 #undef STAT_CONST_
       STAT_N
 };
+
+/* All fields of a provider: those that each table has from the start, then those that a script has to ask for. */
+#define VIEW_FIXED_MAP(X)                                                                                    \
+  X(index) X(slot) X(in_flight) X(weight) X(priority) X(id) X(address) X(kind) X(model) X(tags)
+enum view_field {
+#define VIEW_CONST_(name) VIEW_##name,
+  VIEW_FIXED_MAP(VIEW_CONST_)
+#undef VIEW_CONST_
+      VIEW_STATS,
+  VIEW_N = VIEW_STATS + STAT_N
+};
+#define VIEW_BIT(field) ((uint64_t)1 << (field))
+#define VIEW_TEXTS_N    (VIEW_STATS - VIEW_id)
+#define VIEW_TEXT_MAX   256
 
 /* Fixed places on the generation's Lua stack; a call pushes copies and leaves the stack as it was. */
 enum {
@@ -63,15 +82,12 @@ enum {
   STACK_STATE = STACK_CALLBACKS + CALLBACK_N,
   STACK_REQUEST,
   STACK_POOL,
-  STACK_PROVIDERS, /* tables by slot; only with MODE_TABLES, as all that follows */
-  STACK_REFRESH,
-  STACK_KEY_INDEX,
-  STACK_KEY_IN_FLIGHT,
-  STACK_KEY_KEY,
+  STACK_POOL_KEY, /* from here on only with MODE_TABLES */
   STACK_STATES,
   STACK_CLASSES,
-  STACK_STATS, /* names, one per enum stat */
-  STACK_TOP = STACK_STATS + STAT_N - 1
+  STACK_TEXTS,                               /* columns by slot, from VIEW_id on */
+  STACK_FIELDS = STACK_TEXTS + VIEW_TEXTS_N, /* names, one per enum view_field */
+  STACK_PROVIDERS = STACK_FIELDS + VIEW_N    /* tables by slot, from 0 */
 };
 
 /* What picks need to know of the candidates shown last, by place. Load: in flight x per_request + base. */
@@ -105,15 +121,25 @@ struct generation {
 
   unsigned n_shown;
   uint16_t shown[PLAN_PROVIDERS_MAX]; /* slots of the candidates, as the pool shows them */
+  struct shown_load {
+    const uint32_t *now;             /* where it is counted */
+    uint32_t *told;                  /* what scripts see */
+  } shown_loads[PLAN_PROVIDERS_MAX]; /* likewise */
   struct pick_facts facts;
+  int top; /* of the Lua stack between calls */
   const double **averages;
   double *currents; /* by slot: of smooth weighted round robin */
   uint32_t *seeds;  /* by slot: of rendezvous hashing */
 
-  /* Views as tables: what the script's tables say now. */
-  uint32_t wanted; /* bits of enum stat: fields that the script has asked for, kept up to date from then on */
-  uint32_t refresh_in;
-  struct lb_stats *written; /* by slot: the wanted stats as written last */
+  /* Views as tables. What call.providers, call.pool.key and `shown` say is what the tables hold. */
+  uint64_t present; /* bits of enum view_field: what the tables have */
+  uint32_t kept;  /* bits of enum stat: fields that the script has asked for, kept up to date from then on */
+  uint64_t *told; /* by slot and enum stat: their bits as written last */
+  uint16_t subject; /* slot of the provider shown alone; PLAN_PROVIDERS_MAX: none */
+  uint64_t
+      watched; /* bits of enum view_field: looked at after each call; all of them once one was overwritten */
+  uint32_t check_in, n_checks;
+  int lines[VIEW_N]; /* where the script's text assigns to a field of that name; 0: nowhere */
 
   struct strategy_block stats;
   uint64_t last_fault_at[CALLBACK_N]; /* number of the call */
@@ -147,9 +173,20 @@ AVERAGE_IS_AT_(peak_ttft_ms, LB_PEAK_TTFT_MS);
 AVERAGE_IS_AT_(error_rate, LB_ERROR_RATE);
 AVERAGE_IS_AT_(throttle_rate, LB_THROTTLE_RATE);
 #undef AVERAGE_IS_AT_
-_Static_assert(STAT_N <= 32, "a bit for each");
+_Static_assert(STAT_N <= 32 && VIEW_N <= 64, "a bit for each");
+_Static_assert(sizeof(enum provider_state) == sizeof(uint32_t), "read as the others");
 
 extern const struct lb_request REQUEST_NONE;
+
+/* Whether the pool holds exactly these already. */
+static inline bool generation_shows(const struct generation *g, const uint16_t *candidates, unsigned n) {
+  return n == g->n_shown && g->call.pool.key && memcmp(candidates, g->shown, n * sizeof *candidates) == 0;
+}
+
+static inline void generation_note_place(struct generation *g, unsigned place, unsigned slot) {
+  g->shown[place] = (uint16_t)slot;
+  g->shown_loads[place] = (struct shown_load){g->loads[slot], &g->call.providers[slot].in_flight};
+}
 
 /* As generation_new(), in a mode; `is_quiet` for dry runs, which belong between abi_begin_trial() and abi_end_trial(). */
 struct generation *generation_new_as(struct plan *plan, unsigned worker, const char *previous,
@@ -173,6 +210,8 @@ bool decide_ask(struct generation *g, struct decision *out, const struct lb_requ
 
 /* 64 bits of the chance that lb_abi_random() takes from. */
 uint64_t abi_random_bits(void);
+/* enum lb_health of an enum provider_state. */
+uint32_t abi_state(uint32_t provider_state);
 
 /* ---- pick.c ---- */
 
@@ -181,13 +220,32 @@ uint32_t pick_seed(const char *id);
 
 /* ---- views.c: views as tables ---- */
 
-/* Pushes a table of functions for the runtime: those of lb.*, and what stands behind the views' fields. */
-void views_push_api(lua_State *L, struct generation *g);
-/* Pushes the names of enum stat. */
-void views_push_names(lua_State *L);
+/* Where the names of states and classes stand, by number, on the stack of the caller. */
+struct view_names {
+  int states, classes;
+};
+
 /* The pool holds exactly these; what has changed since the last call is written. */
 void views_show_pool(struct generation *g, const uint16_t *candidates, unsigned n);
 /* Brings one provider up to date. */
 void views_show_provider(struct generation *g, unsigned slot);
+/* Everything anew: what the configuration says has changed, which only a trial does. */
+void views_write_all(struct generation *g);
+/* Pushes a field that the tables lack, and has them hold it from now on if that can be; `providers` are the tables. */
+void views_answer(lua_State *L, struct generation *g, unsigned slot, enum stat which,
+                  const struct view_names *names, int providers);
+/* After a call: whether the script has written to what it was shown. That is put right, and `out` says what it was. */
+bool views_are_intact(struct generation *g, char out[VIEW_TEXT_MAX]);
+bool views_are_intact_after_load(struct generation *g, char out[VIEW_TEXT_MAX]);
+/* Pushes the names of enum view_field. */
+void views_push_names(lua_State *L);
+/* Takes from the table on top in which lines the script assigns to which fields. */
+void views_take_lines(lua_State *L, struct generation *g);
+const char *views_field_name(enum view_field field);
+
+/* ---- views_read.c ---- */
+
+/* Pushes a table of functions for the runtime: those of lb.*, and what stands behind the views' fields. */
+void views_push_api(lua_State *L, struct generation *g);
 
 #endif

@@ -209,26 +209,12 @@ bool guard_can_jump(void) {
   return CAN_JUMP;
 }
 
-static inline int call(struct guard_slot *s, lua_State *L, int n_args, int n_results, int on_error,
-                       uint32_t budget_us) {
-  guard_enter(s, budget_us);
-  int status = lua_pcall(L, n_args, n_results, on_error);
-  guard_leave(s);
-  return status;
-}
-
 /* The compiler's own setjmp keeps three words and is done in 2 ns, where the library's takes 10. What it does not keep is
    reloaded after it, so the function has nothing else to do, and must not become part of another. */
-__attribute__((noinline)) static int call_with_jump(struct guard_slot *s, lua_State *L, int n_args,
-                                                    int n_results, int on_error, uint32_t budget_us) {
+__attribute__((noinline)) int guard_call_with_jump(struct guard_slot *s, lua_State *L, int n_args,
+                                                   int n_results, int on_error, uint32_t budget_us) {
   if (__builtin_setjmp(s->jump) != 0) return GUARD_LEFT_BEHIND;
-  return call(s, L, n_args, n_results, on_error, budget_us);
-}
-
-int guard_call(struct guard_slot *s, lua_State *L, int n_args, int n_results, int on_error,
-               uint32_t budget_us) {
-  return s->is_compiled ? call_with_jump(s, L, n_args, n_results, on_error, budget_us)
-                        : call(s, L, n_args, n_results, on_error, budget_us);
+  return guard_call_plainly(s, L, n_args, n_results, on_error, budget_us);
 }
 
 /* ---- the watcher ---- */

@@ -114,8 +114,22 @@ static inline void guard_leave(struct guard_slot *s) {
 }
 
 #define GUARD_LEFT_BEHIND (-1)
+int guard_call_with_jump(struct guard_slot *s, lua_State *L, int n_args, int n_results, int on_error,
+                         uint32_t budget_us);
+
+static inline int guard_call_plainly(struct guard_slot *s, lua_State *L, int n_args, int n_results,
+                                     int on_error, uint32_t budget_us) {
+  guard_enter(s, budget_us);
+  int status = lua_pcall(L, n_args, n_results, on_error);
+  guard_leave(s);
+  return status;
+}
+
 /* lua_pcall under the guard; GUARD_LEFT_BEHIND: the state is gone, see guard_abandon(). */
-int guard_call(struct guard_slot *s, lua_State *L, int n_args, int n_results, int on_error,
-               uint32_t budget_us);
+static inline int guard_call(struct guard_slot *s, lua_State *L, int n_args, int n_results, int on_error,
+                             uint32_t budget_us) {
+  return s->is_compiled ? guard_call_with_jump(s, L, n_args, n_results, on_error, budget_us)
+                        : guard_call_plainly(s, L, n_args, n_results, on_error, budget_us);
+}
 
 #endif

@@ -3,7 +3,7 @@ runtime: the trusted half of a generation. Checks that C and Lua mean the same b
 contract describes them, loads one strategy into the sandbox, and hands C the functions that it calls.
 
 Called once, by core/script/generation.c, with one table: cdef, sizes, call (pointer), entries, source, file, options,
-previous, is_tables, api (C functions, for interpreted code), and the modules sandbox, lb, locate.
+previous, is_tables, api (C functions, for interpreted code), and the modules sandbox, lb, locate, bytecode.
 
 Views come in two kinds with the same fields. Compiled code reads C's structs in place, through references that refuse
 every write; the compiler makes single loads of that. For an interpreter plain tables are six times as fast: C keeps
@@ -136,7 +136,7 @@ local function provider_field(p, key)
 end
 
 local function refuse_write(_, key)
-  error(format("views are read-only: %s cannot be assigned", tostring(key)), 2)
+  error(format("views are read-only, what is yours belongs into the state (%s)", tostring(key)), 2)
 end
 
 -- ---- views as references --------------------------------------------------------------------------------------
@@ -233,8 +233,8 @@ end
 local new_table = require("table.new")
 local NO_ROOM = { list = 0, fields = 0 }
 
--- Missing fields only: what is there can be overwritten, which harms nobody but the script, until refresh().
--- Room for all fields from the start, and those that are read most put in first: they are found at the first look.
+-- Missing fields only: what is there can be overwritten, which C looks for (core/script/views.c). Room for all fields
+-- from the start, and those that are read most put in first: they are found at the first look.
 local function table_view(room, index, show)
   -- The name that references answer with.
   local view = setmetatable(new_table(room.list, room.fields),
@@ -249,10 +249,6 @@ local function write_fixed_fields(p, slot)
   rawset(p, "priority", c.priority)
   rawset(p, "slot", slot)
   for name, column in pairs(texts) do rawset(p, name, column[slot]) end
-end
-
-local function refresh()
-  for slot, p in ipairs(refs) do write_fixed_fields(p, slot) end
 end
 
 local function make_tables()
@@ -558,8 +554,10 @@ local function make_export(export, state, line)
 end
 
 sandbox.guard_strings()
-local chunk, wrong = load(source, "@" .. file, "t", sandbox.environment(lb))
+local environment, open_environment = sandbox.environment(lb)
+local chunk, wrong = load(source, "@" .. file, "t", environment)
 if not chunk then error(wrong, 0) end
+if not host.bytecode.assigns_globals(chunk) then open_environment() end
 local strategy = chunk()
 check_strategy(strategy)
 local options = check_options(strategy.options or {}, read_options(host.options))
@@ -572,6 +570,16 @@ end
 local state
 if strategy.init then state = strategy.init(pool, options, read_previous(host.previous)) end
 if state == nil then state = {} end
+
+-- Where the script's text assigns to which fields, for what an interpreter lets it overwrite.
+local assigned = {}
+if host.is_tables then
+  local takers = {}
+  for name in pairs(CALLBACKS) do
+    if name ~= "init" and not sandbox.is_protected(state) then takers[#takers + 1] = strategy[name] end
+  end
+  assigned = host.bytecode.assigned_fields(chunk, takers)
+end
 
 local choose = strategy.select and "select" or "score"
 lines.select = lines[choose]
@@ -595,5 +603,6 @@ end
 
 return {
   name = strategy.name, is_score = strategy.score ~= nil, is_direct = is_direct, callbacks = callbacks, lines = lines,
-  state = state, request = req, pool = pool, providers = refs, refresh = refresh, states = STATES, classes = CLASSES,
+  state = state, request = req, pool = pool, providers = refs, texts = texts, states = STATES, classes = CLASSES,
+  assigned = assigned,
 }

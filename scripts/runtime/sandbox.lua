@@ -31,10 +31,11 @@ local function readonly(what, contents)
   return proxy
 end
 
-local is_protected = setmetatable({}, { __mode = "k" })
+local protected = setmetatable({}, { __mode = "k" })
 
 ---A table whose fields the engine writes: functions that would write to it refuse.
-local function protect(t) is_protected[t] = true end
+local function protect(t) protected[t] = true end
+local function is_protected(t) return protected[t] == true end
 
 -- ---- patterns ------------------------------------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ end
 local insert, remove = table.insert, table.remove
 
 local function check_write(t, level)
-  if is_protected[t] then error("views are read-only", level + 1) end
+  if protected[t] then error("views are read-only: copy what you want to change", level + 1) end
 end
 
 local safe_table = { maxn = table.maxn }
@@ -180,7 +181,7 @@ local function safe_pairs(t)
 end
 
 local function safe_rawset(t, key, value)
-  if contents_of[t] or is_protected[t] then error("this table is read-only", 2) end
+  if contents_of[t] or protected[t] then error("this table is read-only", 2) end
   return rawset(t, key, value)
 end
 
@@ -195,7 +196,8 @@ local function pick(from, ...)
   return out
 end
 
----The globals of a strategy; `lb` is its engine.
+---The globals of a strategy; `lb` is its engine. Reading them is quick once the second result was called, which is
+---only for chunks that assign to no global: those would not be refused any more.
 local function environment(lb)
   local globals = pick(_G, "assert", "error", "getmetatable", "next", "pcall", "rawequal", "rawget", "select",
                        "setmetatable", "tonumber", "tostring", "type", "unpack", "_VERSION")
@@ -215,16 +217,20 @@ local function environment(lb)
     lb.log("info", concat(words, " "))
   end
 
-  local env = setmetatable({}, {
+  local meta = {
     __index = globals,
     __newindex = function(_, key)
       error(format("a strategy has no globals to write: use `local %s`", tostring(key)), 2)
     end,
     __metatable = false,
-  })
-  contents_of[env] = globals
-  globals._G = env
-  return env
+  }
+  -- What a script can hold is never the environment itself.
+  local env, shown = setmetatable({}, meta), setmetatable({}, meta)
+  contents_of[shown] = globals
+  globals._G = shown
+  return env, function()
+    for name, value in pairs(globals) do rawset(env, name, value) end
+  end
 end
 
 ---From here on `("x"):method()` reaches only what the sandbox allows. For a whole Lua state, once.
@@ -234,5 +240,5 @@ local function guard_strings()
   meta.__metatable = false
 end
 
-return { environment = environment, guard_strings = guard_strings, protect = protect, readonly = readonly,
-         rawget = rawget, string = safe_string, table = safe_table }
+return { environment = environment, guard_strings = guard_strings, is_protected = is_protected, protect = protect,
+         readonly = readonly, rawget = rawget, string = safe_string, table = safe_table }

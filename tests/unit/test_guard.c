@@ -355,20 +355,6 @@ static void the_slow_are_not_blamed_for_waiting(void) {
   CHECK_INT(generation_errors(g), 0);
 }
 
-static void writing_to_a_view_hurts_the_writer_for_a_while(void) {
-  CHECK(open_body(
-      "select",
-      "a.n = (a.n or 0) + 1\n"
-      "if a.n == 1 then c[1].weight = 50 c[1].in_flight = -5 c[1].id = 'x' c[2], c[1] = c[1], c[2] end\n"
-      "if a.n < 600 then return 1 end\n"
-      "return c[1].weight == 1 and c[1].in_flight == 1 and c[1].id == 'a' and c[2].id == 'b' and 3 or 1",
-      false));
-  for (unsigned i = 0; i < 600; i++)
-    call("select");
-  CHECK_INT(d.slots[0], 2);
-  CHECK_INT(generation_errors(g), 0);
-}
-
 static void a_handover_keeps_plain_data(void) {
   CHECK(open_script("return { abi = 1,\n"
                     "  init = function(_, _, p)\n"
@@ -440,7 +426,6 @@ int main(void) {
   RUN(a_long_but_finite_compiled_loop_is_no_death);
   RUN(it_finds_out_what_it_can_do);
   RUN(the_slow_are_not_blamed_for_waiting);
-  RUN(writing_to_a_view_hurts_the_writer_for_a_while);
   RUN(a_handover_keeps_plain_data);
   RUN(what_cannot_be_handed_over_is_an_error);
   RUN(a_spoilt_handover_is_nothing);
