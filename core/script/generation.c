@@ -381,6 +381,17 @@ static bool load(struct generation *g, const char *previous, char err[SCRIPT_ERR
 
 /* ---- life ---- */
 
+/* Slots by priority; of the same in configuration order. */
+static void sort_by_priority(struct generation *g) {
+  const struct plan *plan = g->plan;
+  for (unsigned i = 0; i < plan->n_entries; i++) {
+    unsigned at = i;
+    for (; at > 0 && plan->entries[g->by_priority[at - 1]].priority > plan->entries[i].priority; at--)
+      g->by_priority[at] = g->by_priority[at - 1];
+    g->by_priority[at] = (uint16_t)i;
+  }
+}
+
 static void make_views(struct generation *g) {
   const struct plan *plan = g->plan;
   size_t n = plan->n_entries ? plan->n_entries : 1;
@@ -390,6 +401,8 @@ static void make_views(struct generation *g) {
   g->loads = x_calloc(n, sizeof *g->loads);
   g->averages = x_calloc(n, sizeof *g->averages);
   g->call.averages = g->averages;
+  g->by_priority = x_calloc(n, sizeof *g->by_priority);
+  sort_by_priority(g);
   g->currents = x_calloc(n, sizeof *g->currents);
   g->seeds = x_calloc(n, sizeof *g->seeds);
   g->told = x_calloc(n * STAT_N, sizeof *g->told);
@@ -457,6 +470,7 @@ struct generation *generation_new_as(struct plan *plan, unsigned worker, const c
   for (int i = 0; i < CALLBACK_N; i++)
     g->what[i] = callback_name(i);
   g->file = shown_file(plan);
+  pick_prepare();
   make_views(g);
   strategy_stats_join(plan->stats, &g->stats);
   heap_init(&g->heap, GENERATION_MEMORY_MAX);
@@ -487,6 +501,7 @@ void generation_free(struct generation *g) {
   free(g->told);
   free(g->loads);
   free(g->averages);
+  free(g->by_priority);
   free(g->currents);
   free(g->seeds);
   free(g->name);

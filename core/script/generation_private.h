@@ -93,14 +93,17 @@ enum {
 /* What picks need to know of the candidates shown last, by place. Load: in flight x per_request + base. */
 struct pick_facts {
   bool is_known, is_even; /* even: the weights are all alike */
-  double total;
+  double total, max_share;
+  double per_total;                  /* of the weights; of the candidates when all weights are 0 */
   double sums[PLAN_PROVIDERS_MAX];   /* of the weights up to here */
   double shares[PLAN_PROVIDERS_MAX]; /* the weight, 1 for weight 0 */
   double per_request[PLAN_PROVIDERS_MAX];
-  double tiers[PLAN_PROVIDERS_MAX]; /* the priority */
+  double base[PLAN_PROVIDERS_MAX];     /* for weight 0: behind everybody else */
+  double per_wait[PLAN_PROVIDERS_MAX]; /* per_request; infinite for weight 0, unless all have that */
   double price_in[PLAN_PROVIDERS_MAX], price_out[PLAN_PROVIDERS_MAX];
-  uint32_t seeds[PLAN_PROVIDERS_MAX]; /* of rendezvous hashing */
-  double base[PLAN_PROVIDERS_MAX];    /* for weight 0: behind everybody else */
+  uint32_t seeds[PLAN_PROVIDERS_MAX];    /* of rendezvous hashing */
+  uint16_t by_tier[PLAN_PROVIDERS_MAX];  /* places by priority, */
+  uint16_t tier_end[PLAN_PROVIDERS_MAX]; /* and where the tier ends that begins here */
 };
 
 struct generation {
@@ -128,8 +131,9 @@ struct generation {
   struct pick_facts facts;
   int top; /* of the Lua stack between calls */
   const double **averages;
-  double *currents; /* by slot: of smooth weighted round robin */
-  uint32_t *seeds;  /* by slot: of rendezvous hashing */
+  uint16_t *by_priority; /* slots, those with the lowest first */
+  double *currents;      /* by slot: of smooth weighted round robin */
+  uint32_t *seeds;       /* by slot: of rendezvous hashing */
 
   /* Views as tables. What call.providers, call.pool.key and `shown` say is what the tables hold. */
   uint64_t present; /* bits of enum view_field: what the tables have */
@@ -215,6 +219,8 @@ uint32_t abi_state(uint32_t provider_state);
 
 /* ---- pick.c ---- */
 
+/* Before the first pick. */
+void pick_prepare(void);
 /* 32 bits that are the provider's own, the same in every process. */
 uint32_t pick_seed(const char *id);
 

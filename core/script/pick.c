@@ -10,6 +10,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 static const struct generation *generation_of(const struct lb_call *call) {
@@ -25,30 +26,56 @@ static double tier(double x) {
   return x <= DBL_MAX ? x : DBL_MAX;
 }
 
+/* The candidates' places by priority, out of the plan's order, and where each tier ends. */
+static void sort_tiers(const struct generation *g, struct pick_facts *f) {
+  uint32_t n = 0, from = 0;
+  double last = NAN;
+  for (uint32_t k = 0; k < g->plan->n_entries; k++) {
+    uint32_t slot = g->by_priority[k], place = g->call.providers[slot].index - 1;
+    if (place >= g->n_shown || g->shown[place] != slot) continue;
+    double own = tier(g->call.providers[slot].priority);
+    if (own > last) from = n;
+    last = own;
+    f->by_tier[n++] = (uint16_t)place;
+    f->tier_end[from] = (uint16_t)n;
+  }
+}
+
 /* The same as long as the candidates are. */
-static const struct pick_facts *facts_of(const struct lb_call *call) {
-  struct generation *g = container_of((struct lb_call *)call, struct generation, call);
-  struct pick_facts *f = &g->facts;
-  if (LIKELY(f->is_known)) return f;
+SELDOM static void find_facts(struct generation *g, struct pick_facts *f) {
   f->is_known = f->is_even = true;
-  f->total = 0;
+  f->total = f->max_share = 0;
   for (uint32_t i = 0; i < g->n_shown; i++) {
     double weight = candidate(g, i)->weight;
     f->is_even = f->is_even && weight == candidate(g, 0)->weight;
     f->sums[i] = f->total += weight;
     f->shares[i] = weight > 0 ? weight : 1;
+    f->max_share = f->shares[i] > f->max_share ? f->shares[i] : f->max_share;
     f->per_request[i] = 1 / f->shares[i];
     f->base[i] = weight > 0 ? 0 : 1e12;
     f->price_in[i] = g->call.stats[g->shown[i]].price_in;
     f->price_out[i] = g->call.stats[g->shown[i]].price_out;
     f->seeds[i] = g->seeds[g->shown[i]];
-    f->tiers[i] = tier(candidate(g, i)->priority);
   }
-  return f;
+  /* All of weight 0 count alike. */
+  f->per_total = 1 / (f->total > 0 ? f->total : g->n_shown);
+  for (uint32_t i = 0; i < g->n_shown; i++)
+    f->per_wait[i] = f->total > 0 && !(candidate(g, i)->weight > 0) ? INFINITY : f->per_request[i];
+  sort_tiers(g, f);
+}
+
+static const struct pick_facts *facts_of(const struct lb_call *call) {
+  struct generation *g = container_of((struct lb_call *)call, struct generation, call);
+  if (UNLIKELY(!g->facts.is_known)) find_facts(g, &g->facts);
+  return &g->facts;
+}
+
+static double running_at(const struct generation *g, uint32_t i) {
+  return *g->shown_loads[i].told;
 }
 
 static double load_of(const struct generation *g, const struct pick_facts *f, uint32_t i) {
-  return candidate(g, i)->in_flight * f->per_request[i] + f->base[i];
+  return running_at(g, i) * f->per_request[i] + f->base[i];
 }
 
 /* Infinite when there is none. Four at a time, since one minimum has to wait for the one before. */
@@ -68,11 +95,10 @@ static double lowest_of(const double *x, uint32_t n) {
   return c < a ? c : a;
 }
 
-/* One of the n places in `tied`, from 0, in proportion to the weights; 1 and up. */
-static uint32_t break_tie(const struct pick_facts *f, const uint16_t *tied, uint32_t n) {
+/* Of the places in `tied`, from 0, one in proportion to the weights; 1 and up. */
+SELDOM static uint32_t break_tie(const struct pick_facts *f, const uint16_t *tied, uint32_t n) {
   double total = 0, sum = 0;
   uint32_t at = 0;
-  if (n < 2) return n ? tied[0] + 1u : 0;
   for (uint32_t i = 0; i < n; i++)
     total += f->shares[tied[i]];
   double x = lb_abi_random() * total;
@@ -93,17 +119,23 @@ static uint32_t collect(uint16_t *tied, const double *values, uint32_t n, double
   return n_tied;
 }
 
+/* One of those with the lowest load, which is known; 1 and up. */
+static uint32_t one_of(const struct pick_facts *f, const double *loads, uint32_t n, double lowest) {
+  uint16_t tied[PLAN_PROVIDERS_MAX + 1];
+  uint32_t n_tied = collect(tied, loads, n, lowest);
+  return n_tied < 2 ? tied[0] + 1u : break_tie(f, tied, n_tied);
+}
+
 /* Nothing in these rounds has to be guessed by the processor: which candidate is the best changes all the time. */
 uint32_t lb_abi_least(const struct lb_call *call) {
   const struct generation *g = generation_of(call);
   const struct pick_facts *f = facts_of(call);
   double loads[PLAN_PROVIDERS_MAX];
-  uint16_t tied[PLAN_PROVIDERS_MAX + 1];
   uint32_t n = g->n_shown;
   if (n == 0) return 0;
   for (uint32_t i = 0; i < n; i++)
     loads[i] = load_of(g, f, i);
-  return break_tie(f, tied, collect(tied, loads, n, lowest_of(loads, n)));
+  return one_of(f, loads, n, lowest_of(loads, n));
 }
 
 /* ---- tiers ---- */
@@ -113,58 +145,83 @@ static unsigned rank_of(const struct pick_facts *f, double load, double full, ui
   return f->base[i] > 0 ? 2 : load >= full;
 }
 
-/* Nobody has room: those that are out of the race get an infinite load. */
-static void race_of_the_full(const struct pick_facts *f, double *loads, const double *tiers, uint32_t n,
-                             double full) {
+/* The first tier has no room. */
+SELDOM static uint32_t in_further_tiers(const struct generation *g, const struct pick_facts *f,
+                                        const double *tiers, double full) {
+  double loads[PLAN_PROVIDERS_MAX];
+  uint32_t n = g->n_shown;
   unsigned rank = 3;
   double first = INFINITY;
   for (uint32_t i = 0; i < n; i++) {
-    unsigned own = rank_of(f, loads[i], full, i);
+    unsigned own = rank_of(f, loads[i] = load_of(g, f, i), full, i);
     if (own > rank || (own == rank && tiers[i] >= first)) continue;
     rank = own;
     first = tiers[i];
   }
   for (uint32_t i = 0; i < n; i++)
     if (rank_of(f, loads[i], full, i) != rank || tiers[i] > first) loads[i] = INFINITY;
+  return one_of(f, loads, n, lowest_of(loads, n));
 }
 
-static uint32_t in_tiers(const struct lb_call *call, const double *tiers, double full) {
-  const struct generation *g = generation_of(call);
-  const struct pick_facts *f = facts_of(call);
-  double loads[PLAN_PROVIDERS_MAX], open[PLAN_PROVIDERS_MAX];
-  uint16_t tied[PLAN_PROVIDERS_MAX + 1];
+static uint32_t in_tiers(const struct generation *g, const struct pick_facts *f, const double *tiers,
+                         double full) {
+  double loads[PLAN_PROVIDERS_MAX];
   uint32_t n = g->n_shown;
   if (n == 0) return 0;
+  double first = lowest_of(tiers, n);
   for (uint32_t i = 0; i < n; i++) {
-    loads[i] = load_of(g, f, i);
-    open[i] = loads[i] < full ? tiers[i] : INFINITY;
+    double load = load_of(g, f, i);
+    loads[i] = tiers[i] <= first ? load : INFINITY;
   }
-  double first = lowest_of(open, n);
-  if (LIKELY(first <= DBL_MAX)) {
-    for (uint32_t i = 0; i < n; i++)
-      loads[i] = open[i] <= first ? loads[i] : INFINITY;
-  } else {
-    race_of_the_full(f, loads, tiers, n, full);
+  double lowest = lowest_of(loads, n);
+  if (UNLIKELY(!(lowest < full))) return in_further_tiers(g, f, tiers, full);
+  return one_of(f, loads, n, lowest);
+}
+
+SELDOM static uint32_t break_tie_of_tier(const struct pick_facts *f, const uint16_t *places, uint16_t *tied,
+                                         uint32_t n) {
+  for (uint32_t k = 0; k < n; k++)
+    tied[k] = places[tied[k]];
+  return break_tie(f, tied, n);
+}
+
+/* Tier by tier, where they are known from the start. */
+static uint32_t in_known_tiers(const struct generation *g, const struct pick_facts *f, double full) {
+  double loads[PLAN_PROVIDERS_MAX];
+  uint16_t tied[PLAN_PROVIDERS_MAX + 1];
+  for (uint32_t from = 0, to; from < g->n_shown; from = to) {
+    const uint16_t *places = &f->by_tier[from];
+    to = f->tier_end[from];
+    uint32_t n = to - from;
+    for (uint32_t k = 0; k < n; k++)
+      loads[k] = load_of(g, f, places[k]);
+    double lowest = lowest_of(loads, n);
+    if (!(lowest < full)) continue;
+    uint32_t n_tied = collect(tied, loads, n, lowest);
+    return n_tied < 2 ? places[tied[0]] + 1u : break_tie_of_tier(f, places, tied, n_tied);
   }
-  return break_tie(f, tied, collect(tied, loads, n, lowest_of(loads, n)));
+  if (g->n_shown == 0) return 0;
+  for (uint32_t i = 0; i < g->n_shown; i++)
+    loads[i] = tier(candidate(g, i)->priority);
+  return in_further_tiers(g, f, loads, full);
 }
 
 uint32_t lb_abi_tiered(const struct lb_call *call, double full, bool has_scores) {
+  const struct generation *g = generation_of(call);
   double own[PLAN_PROVIDERS_MAX];
-  uint32_t n = generation_of(call)->n_shown;
-  if (!has_scores) return in_tiers(call, facts_of(call)->tiers, full);
-  for (uint32_t i = 0; i < n; i++)
+  if (!has_scores) return in_known_tiers(g, facts_of(call), full);
+  for (uint32_t i = 0; i < g->n_shown; i++)
     own[i] = tier(call->scores[i]);
-  return in_tiers(call, own, full);
+  return in_tiers(g, facts_of(call), own, full);
 }
 
 uint32_t lb_abi_cheapest(struct lb_call *call, double tokens_in, double tokens_out, double full) {
+  const struct generation *g = generation_of(call);
   const struct pick_facts *f = facts_of(call);
-  uint32_t n = generation_of(call)->n_shown;
   double costs[PLAN_PROVIDERS_MAX];
-  for (uint32_t i = 0; i < n; i++)
+  for (uint32_t i = 0; i < g->n_shown; i++)
     costs[i] = tier(f->price_in[i] * tokens_in + f->price_out[i] * tokens_out);
-  return in_tiers(call, costs, full);
+  return in_tiers(g, f, costs, full);
 }
 
 uint32_t lb_abi_better(uint32_t both, double first, double second) {
@@ -292,20 +349,21 @@ uint32_t lb_abi_smooth(struct lb_call *call) {
 
 /* ---- rendezvous hashing ---- */
 
-/* Bob Jenkins' mix of 32 bits, as in lb.lua. */
+/* Who is out of the race. */
+static const double NEVER_IF[] = {0, INFINITY};
+
+/* The last steps of MurmurHash3, as in lb.lua. */
 static uint32_t mix(uint32_t x) {
-  x = x + 0x7ed55d16u + (x << 12);
-  x = x ^ 0xc761c23cu ^ (x >> 19);
-  x = x + 0x165667b1u + (x << 5);
-  x = (x + 0xd3a2646cu) ^ (x << 9);
-  x = x + 0xfd7046c5u + (x << 3);
-  return x ^ 0xb55a4f09u ^ (x >> 16);
+  x = (x ^ x >> 16) * 0x85ebca6bu;
+  x = (x ^ x >> 13) * 0xc2b2ae35u;
+  return x ^ x >> 16;
 }
 
-/* The low 32 bits of a whole number, as Lua's `%` has them; 0 for what is none. */
+/* The low 32 bits of the whole number at or below x, as Lua's `%` has them; 0 for what is none. */
 static uint32_t low_bits(double x) {
   if (!(fabs(x) <= 0x1p53)) return 0;
-  return (uint32_t)(int64_t)floor(x);
+  int64_t whole = (int64_t)x;
+  return (uint32_t)(whole - ((double)whole > x));
 }
 
 uint32_t pick_seed(const char *id) {
@@ -313,48 +371,75 @@ uint32_t pick_seed(const char *id) {
 }
 
 /*
- * Each candidate draws from the key how long it would wait, -ln u / weight, and the shortest wait wins. Of alike weights that
- * is the highest u. Else a bound that needs no logarithm (-ln u is at least 2 (1 - u) / (1 + u), and little more for the u
- * that win) leaves one or two to be computed.
+ * -ln u for u = (x + 0.5) / 2^32, from a straight line for each of 256 steps of u: at most CLOSE times too much. In the first
+ * steps, where the curve is steep, it is the least of the step, which CURVE_MAX tells from the others.
  */
-uint32_t lb_abi_rendezvous(const struct lb_call *call, double key, double factor) {
-  static const double NEVER_IF[] = {0, INFINITY};
-  const struct generation *g = generation_of(call);
-  const struct pick_facts *f = facts_of(call);
-  double bounds[PLAN_PROVIDERS_MAX], us[PLAN_PROVIDERS_MAX];
-  uint16_t found[PLAN_PROVIDERS_MAX + 1];
-  uint32_t n = g->n_shown, from = low_bits(key);
-  if (n == 0) return 0;
-  double total = f->total > 0 ? f->total : n,
-         out = f->total > 0 ? 1e11 : INFINITY; /* all of weight 0: they count alike */
-  uint64_t running = 0;
-  for (uint32_t i = 0; i < n; i++)
-    running += candidate(g, i)->in_flight;
-  double room = factor * ((double)running + 1) / total;
-  for (uint32_t i = 0; i < n; i++) {
-    double u = us[i] = (mix(from ^ f->seeds[i]) + 0.5) * 0x1p-32;
-    double bound = 2 * (1 - u) * f->per_request[i] / (1 + u);
-    bool is_out = (f->base[i] >= out) | (candidate(g, i)->in_flight >= room * f->shares[i]);
-    bounds[i] = bound + NEVER_IF[is_out];
+#define STEPS     256
+#define STEEP     4
+#define CURVE_MAX 4.15 /* -ln (STEEP / STEPS) */
+#define CLOSE     1.002
+static struct line { double at, slope; } curve[STEPS];
+
+static void draw_curve(void) {
+  for (int k = 0; k < STEPS; k++) {
+    double low = -log((k + 1.0) / STEPS),
+           slope = k < STEEP ? 0 : (low + log((double)k / STEPS)) * STEPS / 0x1p32;
+    curve[k] = (struct line){low - slope * (0x1p32 / STEPS - 0.5), slope};
   }
-  double lowest = lowest_of(bounds, n);
-  if (!(lowest < INFINITY)) return lb_abi_least(call);
-  (void)collect(found, bounds, n, lowest);
-  uint32_t best = found[0];
-  if (f->is_even) return best + 1;
-  /* -ln u is at most (1 - u) / u: mostly nobody else can be as short. */
-  double most = (1 - us[best]) / us[best] * f->per_request[best] * (1 + 4 * DBL_EPSILON);
-  uint32_t n_close = 0;
-  for (uint32_t i = 0; i < n; i++)
-    n_close += bounds[i] <= most;
-  if (LIKELY(n_close < 2)) return best + 1;
-  double shortest = -log(us[best]) / f->shares[best];
+}
+
+static double curve_at(uint32_t x) {
+  const struct line *line = &curve[x / (UINT32_MAX / STEPS + 1)];
+  return line->at + line->slope * (x % (UINT32_MAX / STEPS + 1));
+}
+
+void pick_prepare(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  (void)pthread_once(&once, draw_curve);
+}
+
+static double wait_of(const struct pick_facts *f, uint32_t i, uint32_t key) {
+  return -log((mix(key ^ f->seeds[i]) + 0.5) * 0x1p-32) / f->shares[i];
+}
+
+/* By logarithms, where the curve does not tell. */
+SELDOM static uint32_t shortest_exactly(const struct pick_facts *f, const double *waits, uint32_t n,
+                                        uint32_t best, uint32_t key) {
+  double shortest = wait_of(f, best, key);
   for (uint32_t i = 0; i < n; i++) {
-    if (LIKELY(bounds[i] > shortest * (1 + 4 * DBL_EPSILON)) || i == best) continue;
-    double wait = -log(us[i]) / f->shares[i];
+    if (waits[i] > shortest * CLOSE || i == best) continue;
+    double wait = wait_of(f, i, key);
     if (wait > shortest || (wait == shortest && i > best)) continue;
     shortest = wait;
     best = i;
   }
-  return best + 1;
+  return best;
+}
+
+/*
+ * Each candidate draws from the key how long it would wait, -ln u / weight, and the shortest wait of those with room wins.
+ * Mostly nobody else comes close, and no logarithm is needed.
+ */
+uint32_t lb_abi_rendezvous(const struct lb_call *call, double key, double factor) {
+  const struct generation *g = generation_of(call);
+  const struct pick_facts *f = facts_of(call);
+  double waits[PLAN_PROVIDERS_MAX];
+  uint32_t n = g->n_shown, from = low_bits(key);
+  if (n == 0) return 0;
+  uint64_t running = 0;
+  for (uint32_t i = 0; i < n; i++)
+    running += *g->shown_loads[i].told;
+  double room = factor * ((double)running + 1) * f->per_total;
+  for (uint32_t i = 0; i < n; i++)
+    waits[i] = curve_at(mix(from ^ f->seeds[i])) * f->per_wait[i] +
+               NEVER_IF[running_at(g, i) >= room * f->shares[i]];
+  double lowest = lowest_of(waits, n);
+  if (UNLIKELY(!(lowest < INFINITY))) return lb_abi_least(call);
+  uint32_t best = n, n_close = 0;
+  for (uint32_t i = n; i-- > 0;) {
+    best = waits[i] <= lowest ? i : best;
+    n_close += waits[i] <= lowest * CLOSE;
+  }
+  bool is_clear = n_close < 2 && lowest * f->max_share <= CURVE_MAX;
+  return (LIKELY(is_clear) ? best : shortest_exactly(f, waits, n, best, from)) + 1;
 }

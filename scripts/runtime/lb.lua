@@ -72,14 +72,16 @@ local function program_store()
   return store
 end
 
--- Bob Jenkins' mix of 32 bits: a change of one bit changes each bit of the result in half of all cases.
+-- The product's low 32 bits.
+local function multiply(x, y)
+  return tobit(lshift(tobit(rshift(x, 16) * y), 16) + band(x, 0xffff) * y)
+end
+
+-- The last steps of MurmurHash3: a change of one bit changes each bit of the result in half of all cases.
 local function mix(x)
-  x = tobit(x + 0x7ed55d16 + lshift(x, 12))
-  x = bxor(x, 0xc761c23c, rshift(x, 19))
-  x = tobit(x + 0x165667b1 + lshift(x, 5))
-  x = bxor(tobit(x + 0xd3a2646c), lshift(x, 9))
-  x = tobit(x + 0xfd7046c5 + lshift(x, 3))
-  return bxor(x, 0xb55a4f09, rshift(x, 16))
+  x = multiply(bxor(x, rshift(x, 16)), 0x85ebca6b)
+  x = multiply(bxor(x, rshift(x, 13)), 0xc2b2ae35)
+  return bxor(x, rshift(x, 16))
 end
 
 ---host: now_ms, random, hash, turn, log, counter_find, counter_add; if there are faster ones for the call's candidates:
@@ -472,7 +474,7 @@ local function new(host, readonly)
     for i = 1, n do running = running + pool[i].in_flight end
     local plus = 0
     if total <= 0 then plus, total = 1, n end -- all of weight 0: they count alike
-    local bound = (factor or 1.25) * (running + 1) / total
+    local bound = (factor or 1.25) * (running + 1) * (1 / total)
     local from = abs(key) <= 2 ^ 53 and tobit(floor(key) % 2 ^ 32) or 0
     local best, highest = 0, -huge
     for i = 1, n do

@@ -25,6 +25,7 @@ static struct decision d;
 static char err[SCRIPT_ERROR_MAX];
 
 static const double WEIGHTS[N] = {1, 2, 0, 3, 0.5, 1, 0, 4, 1};
+static const double SKEWED[N] = {1000, 1, 0.001, 3, 1e-9, 40, 0, 7, 1e6};
 static const double PRIORITIES[N] = {1, 1, 1, 2, 2, 2, 2, 3, 3};
 
 static void close_script(void) {
@@ -127,6 +128,7 @@ static void rendezvous_is_exact(void) {
   static const char select[] = "state.n = state.n + 1\n" SAME_AS("lb.pick.rendezvous(pool, 'k' .. state.n)",
                                                                  "lb.pick.rendezvous(list, 'k' .. state.n)");
   agree(select, WEIGHTS);
+  agree(select, SKEWED);
   agree(select, NULL);
   agree("state.n = state.n + 1\n" SAME_AS("lb.pick.rendezvous(pool, state.n * 7919.5 - 3e6, math.huge)",
                                           "lb.pick.rendezvous(list, state.n * 7919.5 - 3e6, math.huge)"),
