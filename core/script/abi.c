@@ -68,6 +68,7 @@ int32_t lb_abi_counter_find(const char *name, uint32_t len) {
   REQUIRE(pthread_mutex_lock(&counters_lock) == 0);
   int32_t found = find_counter(counters, &n_counters, name, len, !trial);
   REQUIRE(pthread_mutex_unlock(&counters_lock) == 0);
+  guard_safe_point();
   if (found >= 0 || !trial) return found;
   found = find_counter(trial->own, &trial->n_own, name, len, true);
   return found < 0 ? found : OF_TRIAL + found;
@@ -148,19 +149,25 @@ void abi_restart(uint64_t seed) {
 double lb_abi_hash(const char *text, uint32_t len, double seed) {
   struct siphash_key key = {0x6d6f6f6e67617465u, 0};
   memcpy(&key.k1, &seed, sizeof seed);
-  return (double)(siphash(&key, text, len) >> 11);
+  double hash = (double)(siphash(&key, text, len) >> 11);
+  guard_safe_point();
+  return hash;
+}
+
+static void log_limited(enum log_level level, const char *text, uint32_t len) {
+  static struct log_limit limit;
+  unsigned suppressed;
+  if (!log_is_on(level) || !log_limit_pass(&limit, 20, 1000, &suppressed)) return;
+  int shown = len > 1024 ? 1024 : (int)len;
+  if (suppressed)
+    log_write(level, "strategy: %.*s (%u more not shown)", shown, text, suppressed);
+  else
+    log_write(level, "strategy: %.*s", shown, text);
 }
 
 void lb_abi_log(uint32_t level, const char *text, uint32_t len) {
-  static struct log_limit limit;
-  unsigned suppressed;
-  if (level > LOG_ERROR || !log_is_on((enum log_level)level)) return;
-  if (!log_limit_pass(&limit, 20, 1000, &suppressed)) return;
-  int shown = len > 1024 ? 1024 : (int)len;
-  if (suppressed)
-    log_write((enum log_level)level, "strategy: %.*s (%u more not shown)", shown, text, suppressed);
-  else
-    log_write((enum log_level)level, "strategy: %.*s", shown, text);
+  if (level <= LOG_ERROR) log_limited((enum log_level)level, text, len);
+  guard_safe_point();
 }
 
 /* ---- the current call ---- */

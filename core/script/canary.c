@@ -197,7 +197,10 @@ static void tell(struct trial *t, const char *finding, const char *format, ...) 
   va_start(args, format);
   (void)vsnprintf(input, sizeof input, format, args);
   va_end(args);
-  buf_putf(t->report, "%s (%s)\n", finding, input);
+  if (*input)
+    buf_putf(t->report, "%s (%s)\n", finding, input);
+  else
+    buf_putf(t->report, "%s\n", finding);
 }
 
 static uint64_t faults(const struct trial *t, enum callback which) {
@@ -340,7 +343,7 @@ static void try_handover(struct trial *t) {
   if (has_data) {
     char err[SCRIPT_ERROR_MAX];
     struct generation *next = generation_new_as(t->plan, 0, buf_cstr(&data), t->g->mode, true, err);
-    if (!next) tell(t, err, "init with what export returned");
+    if (!next) tell(t, err, "with what its own export has returned");
     generation_free(next);
   }
   buf_release(&data);
@@ -353,7 +356,12 @@ static bool run(struct trial *t, const struct plan *real, unsigned at_least, enu
   t->plan = copy_plan(real, at_least);
   t->g = generation_new_as(t->plan, 0, previous, mode, true, err);
   bool is_loaded = t->g != NULL;
-  if (!is_loaded) tell(t, err, "loading, %u providers", t->plan->n_entries);
+  if (!is_loaded && previous)
+    tell(t, err, "with what the version before has exported");
+  else if (!is_loaded && t->plan->n_entries != real->n_entries)
+    tell(t, err, "with %u providers", t->plan->n_entries);
+  else if (!is_loaded)
+    tell(t, err, "%s", "");
   for (size_t i = 0; is_loaded && i < ARRAY_LEN(LOOKS) && !is_over(t); i++)
     try_look(t, &LOOKS[i]);
   if (is_loaded && cpu_ns() <= t->until_ns) try_handover(t);

@@ -13,6 +13,7 @@
 #include <lua.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -80,15 +81,16 @@ SELDOM static void note_failure(struct generation *g, enum callback which, int s
     generation_note_fault(g, which, FAULT_MEMORY, generation_memory_text(g, text));
     /* What filled the memory is garbage now, unless the script keeps it. */
     (void)lua_gc(L, LUA_GCCOLLECT, 0);
-    return;
-  }
-  if (status == 0) {
+  } else if (status == 0) {
     /* A pcall in its last expression has swallowed the error. */
     generation_note_fault(g, which, FAULT_TIMEOUT, "the script takes too long and was stopped");
-    return;
+  } else {
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error without a text";
+    generation_note_fault(g, which, g->slot->has_fired ? FAULT_TIMEOUT : FAULT_THROW, text);
   }
-  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error without a text";
-  generation_note_fault(g, which, g->slot->has_fired ? FAULT_TIMEOUT : FAULT_THROW, text);
+  lua_settop(L, g->top);
+  lua_pushvalue(L, STACK_RECOVER);
+  (void)lua_pcall(L, 0, 0, 0);
 }
 
 /* False when the script has written to its views, which is then noted. */
@@ -195,9 +197,11 @@ static const char *take_list(struct decision *out, lua_State *L, int at, const u
 
 #define NOT_A_RESULT "must return an index (p.index of a provider p), a list of them, or nil"
 
+static const char NO_INDEX[] = "returned a number that is no index of a candidate (1 to #pool)";
+
 static const char *take_number(struct decision *out, double x, const uint16_t *candidates, unsigned n) {
   uint32_t index = to_index(x, n);
-  if (index == NOT_AN_INDEX) return "returned a number that is no index of a candidate (1 to #pool)";
+  if (index == NOT_AN_INDEX) return NO_INDEX;
   out->n = 1;
   out->slots[0] = candidates[index - 1];
   return NULL;
@@ -225,6 +229,18 @@ static const char *take_result(struct generation *g, struct decision *out, const
   return take_other(out, g->L, at, candidates, n);
 }
 
+SELDOM static void note_wrong_result(struct generation *g, const char *wrong) {
+  char text[96];
+  if (wrong == NO_INDEX) {
+    double x = g->call.has_chosen ? g->call.chosen : lua_tonumber(g->L, g->top + 1);
+    char number[32] = "NaN";
+    if (!isnan(x)) (void)snprintf(number, sizeof number, "%.14g", x);
+    (void)snprintf(text, sizeof text, "returned %s, which is no index of a candidate (1 to #pool)", number);
+    wrong = text;
+  }
+  generation_note_fault(g, CALLBACK_SELECT, FAULT_INVALID, wrong);
+}
+
 bool decide_ask(struct generation *g, struct decision *out, const struct lb_request *req,
                 const uint16_t *candidates, unsigned n) {
   lua_State *L = g->L;
@@ -240,7 +256,7 @@ bool decide_ask(struct generation *g, struct decision *out, const struct lb_requ
   if (LIKELY(ok)) {
     const char *wrong = take_result(g, out, candidates, n);
     if (UNLIKELY(wrong != NULL)) {
-      generation_note_fault(g, CALLBACK_SELECT, FAULT_INVALID, wrong);
+      note_wrong_result(g, wrong);
       ok = false;
     }
   }

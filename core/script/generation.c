@@ -28,45 +28,87 @@ const struct lb_request REQUEST_NONE = {.max_tokens = (double)NAN};
 
 /* ---- errors ---- */
 
-const char *generation_after_place(const char *text) {
-  for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':')) {
-    const char *at = colon + 1;
-    while (*at >= '0' && *at <= '9')
-      at++;
-    if (at > colon + 1 && *at == ':') return at[1] == ' ' ? at + 2 : at + 1;
-  }
-  return NULL;
+static const char *after_digits(const char *at) {
+  while (*at >= '0' && *at <= '9')
+    at++;
+  return at;
 }
 
-/* Thrown by the engine's own Lua, which is seldom where the mistake is. */
-static bool is_of_engine(const char *text) {
-  return strncmp(text, "lb:", 3) == 0 || strncmp(text, "runtime:", 8) == 0 ||
-         strncmp(text, "sandbox:", 8) == 0;
+/* Lua writes the end of a long name, behind three dots. */
+static const char *after_file(const struct generation *g, const char *text) {
+  size_t len = strlen(g->file);
+  if (strncmp(text, g->file, len) == 0) return text + len;
+  if (strncmp(text, "...", 3) != 0) return NULL;
+  const char *end = strchr(text, ':');
+  size_t shown = end ? (size_t)(end - text) - 3 : 0;
+  return shown > 0 && shown <= len && strncmp(text + 3, g->file + len - shown, shown) == 0 ? end : NULL;
+}
+
+const char *generation_after_place(const struct generation *g, const char *text) {
+  const char *colon = after_file(g, text);
+  if (!colon || *colon != ':') return NULL;
+  const char *end = after_digits(colon + 1);
+  if (end == colon + 1 || *end != ':') return NULL;
+  return end[1] == ' ' ? end + 2 : end + 1;
+}
+
+/* Without the place in the engine's own Lua, which is seldom where the mistake is. */
+static const char *without_engine(const char *text) {
+  static const char *const modules[] = {"lb:", "runtime:", "sandbox:", "handover:", "strategy_checks:"};
+  for (size_t i = 0; i < ARRAY_LEN(modules); i++) {
+    size_t len = strlen(modules[i]);
+    if (strncmp(text, modules[i], len) != 0) continue;
+    const char *end = after_digits(text + len);
+    if (end > text + len && *end == ':') return end[1] == ' ' ? end + 2 : end + 1;
+  }
+  return text;
+}
+
+/* Where the stack is full, Lua may not know the line. */
+static bool is_line_0(const char *text, const char *what) {
+  return what - text >= 4 && strncmp(what - 4, ":0: ", 4) == 0;
+}
+
+static struct generation *generation_of(lua_State *L) {
+  void *heap;
+  (void)lua_getallocf(L, &heap);
+  return container_of((struct heap *)heap, struct generation, heap);
 }
 
 /* Message handler: whatever was thrown becomes a text that names a line of the script. */
 static int on_error(lua_State *L) {
-  const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
-  if (text && generation_after_place(text) && !is_of_engine(text)) return 1;
-  if (!text) text = lua_pushfstring(L, "the script threw a %s value", luaL_typename(L, 1));
+  const char *text =
+      lua_type(L, 1) == LUA_TSTRING || lua_type(L, 1) == LUA_TNUMBER ? lua_tostring(L, 1) : NULL;
+  const char *what = text ? generation_after_place(generation_of(L), text) : NULL;
+  if (what && !is_line_0(text, what)) return 1;
+  if (what) text = what;
+  text = text ? without_engine(text) : lua_pushfstring(L, "the script threw a %s value", luaL_typename(L, 1));
   lua_Debug ar;
-  for (int level = 1; lua_getstack(L, level, &ar); level++) {
-    if (!lua_getinfo(L, "Sl", &ar) || ar.currentline < 0 || ar.source[0] != '@') continue;
+  for (int level = 1; level < GUARD_LEVELS && lua_getstack(L, level, &ar); level++) {
+    if (!lua_getinfo(L, "Sl", &ar) || ar.currentline <= 0 || ar.source[0] != '@') continue;
     lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, text);
     return 1;
   }
   /* No frame of the script is left: the callback's own line is better than one of the engine. */
-  lua_pushstring(L, is_of_engine(text) ? generation_after_place(text) : text);
+  lua_pushstring(L, text);
   return 1;
 }
 
-/* Interpreted code has its place noted when it allocates; compiled code would tell an old one. */
+/*
+ * Interpreted code has its place noted when it allocates. Compiled code would tell an old one; and where it runs out of memory
+ * LuaJIT may take the wrong words of its stack for the current function, so it is left instead.
+ */
 static void note_full(struct heap *h) {
   struct generation *g = container_of(h, struct generation, heap);
-  if (!g->L || !g->slot || g->slot->is_compiled) return;
+  if (!g->L || !g->slot) return;
+  if (g->slot->is_compiled) {
+    if (!guard_can_leave(g->slot)) return;
+    g->is_full = true;
+    guard_leave_behind(g->slot);
+  }
   lua_Debug ar;
-  for (int level = 0; lua_getstack(g->L, level, &ar); level++) {
-    if (!lua_getinfo(g->L, "Sl", &ar) || ar.currentline < 0 || ar.source[0] != '@') continue;
+  for (int level = 0; level < GUARD_LEVELS && lua_getstack(g->L, level, &ar); level++) {
+    if (!lua_getinfo(g->L, "Sl", &ar) || ar.currentline <= 0 || ar.source[0] != '@') continue;
     (void)snprintf(g->full_at, sizeof g->full_at, "%s:%d", ar.short_src, ar.currentline);
     return;
   }
@@ -100,7 +142,8 @@ static void set_phase(struct generation *g, enum generation_phase phase) {
   if (!g->is_quiet)
     log_error("strategy %s: generation %llu in worker %u is %s, the built-in choice serves", g->name,
               (unsigned long long)g->plan->generation, g->worker,
-              phase == GENERATION_DEAD ? "dead: its compiled code did not end" : "benched: too many errors");
+              phase == GENERATION_DEAD ? "dead: its compiled code was left behind"
+                                       : "benched: too many errors");
   if (g->on_trouble) g->on_trouble(g->trouble_context, g, phase);
 }
 
@@ -117,11 +160,42 @@ static bool is_too_much(struct generation *g, enum callback which) {
   return g->in_row[which] >= BENCH_IN_ROW || g->window_faults >= BENCH_SHARE * BENCH_WINDOW;
 }
 
-/* What LuaJIT says of views is not what an author calls it. */
-static const char *in_words(const char *what) {
+/* What LuaJIT says, in the words of an author; `rest` is what is added to it. */
+static const char *in_words(const char *what, const char **rest) {
+  static const char attempt[] = "attempt to ";
+  static const char *const absent[] = {"'io'",         "'os'",      "'require'",  "'load'",
+                                       "'loadstring'", "'dofile'",  "'loadfile'", "'debug'",
+                                       "'package'",    "'ffi'",     "'jit'",      "'xpcall'",
+                                       "'setfenv'",    "'getfenv'", "'module'",   "'collectgarbage'",
+                                       "'newproxy'"};
+  *rest = "";
   if (strcmp(what, "attempt to write to constant location") == 0)
     return "views are read-only, what is yours belongs into the state";
+  if (strncmp(what, attempt, sizeof attempt - 1) != 0) return what;
+  for (size_t i = 0; i < ARRAY_LEN(absent); i++)
+    if (strstr(what, absent[i]))
+      *rest = ": a strategy has no I/O, loads no code, and has no modules but the sandbox's own";
   return what;
+}
+
+/* Into a log line, a terminal, a page: nothing that would move a cursor. */
+static void make_printable(char *text) {
+  for (; *text; text++)
+    if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = ' ';
+}
+
+/* "file:line: callback: what"; without a callback, "file:line: what". A place that `text` lacks is `line`. */
+static void compose(const struct generation *g, char full[SCRIPT_ERROR_MAX], const char *callback, int line,
+                    const char *text) {
+  const char *rest, *what = generation_after_place(g, text);
+  char place[96];
+  if (what && !is_line_0(text, what))
+    (void)snprintf(place, sizeof place, "%.*s", (int)(what - text), text);
+  else
+    (void)snprintf(place, sizeof place, "%s:%d: ", g->file, line);
+  const char *words = in_words(what ? what : text, &rest);
+  (void)snprintf(full, SCRIPT_ERROR_MAX, "%s%s%s%s%s", place, callback, *callback ? ": " : "", words, rest);
+  make_printable(full);
 }
 
 void generation_note_fault(struct generation *g, enum callback which, enum script_fault fault,
@@ -129,11 +203,7 @@ void generation_note_fault(struct generation *g, enum callback which, enum scrip
   uint64_t *count = &g->stats.callbacks[which].faults[fault];
   __atomic_store_n(count, *count + 1, __ATOMIC_RELAXED);
   char full[SCRIPT_ERROR_MAX];
-  const char *what = generation_after_place(text);
-  if (what)
-    (void)snprintf(full, sizeof full, "%.*s%s: %s", (int)(what - text), text, g->what[which], in_words(what));
-  else
-    (void)snprintf(full, sizeof full, "%s:%d: %s: %s", g->file, g->line[which], g->what[which], text);
+  compose(g, full, g->what[which], g->line[which] > 0 ? g->line[which] : 1, text);
   remember_error(g, full);
   tell_error(g, full);
   if (g->phase == GENERATION_SERVING && is_too_much(g, which)) set_phase(g, GENERATION_BENCHED);
@@ -146,7 +216,11 @@ void generation_die(struct generation *g, enum callback which) {
   /* The compiled code itself stays where it is, half a MiB at most: only its state could give it back. */
   heap_release(&g->heap);
   __atomic_store_n(&g->phase, GENERATION_DEAD, __ATOMIC_RELAXED);
-  generation_note_fault(g, which, FAULT_TIMEOUT, "compiled code did not come to an end and was left behind");
+  if (g->is_full)
+    generation_note_fault(g, which, FAULT_MEMORY, MEMORY_TEXT);
+  else
+    generation_note_fault(g, which, FAULT_TIMEOUT,
+                          "compiled code did not come to an end and was left behind");
   set_phase(g, GENERATION_DEAD);
 }
 
@@ -228,6 +302,8 @@ static void push_host(lua_State *L, struct generation *g) {
   run_module(L, "lb", "scripts/runtime/lb.lua", "=lb");
   run_module(L, "locate", "scripts/runtime/locate.lua", "=locate");
   run_module(L, "bytecode", "scripts/runtime/bytecode.lua", "=bytecode");
+  run_module(L, "handover", "scripts/runtime/handover.lua", "=handover");
+  run_module(L, "strategy_checks", "scripts/runtime/strategy_checks.lua", "=strategy_checks");
   push_embedded(L, "core/script/abi_decl.h");
   lua_setfield(L, -2, "cdef");
   push_sizes(L);
@@ -282,6 +358,7 @@ static void push_fixed(lua_State *L, struct generation *g) {
   lua_getfield(L, 1, "state");
   lua_getfield(L, 1, "request");
   lua_getfield(L, 1, "pool");
+  lua_getfield(L, 1, "recover");
   for (int i = 0; i < CALLBACK_N; i++)
     g->has[i] = lua_isfunction(L, STACK_CALLBACKS + i);
   if (g->mode == MODE_TABLES) push_tables(L, g);
@@ -344,18 +421,14 @@ static void tell_why(struct generation *g, int status, char err[SCRIPT_ERROR_MAX
     text = generation_memory_text(g, full);
   else if (lua_type(g->L, -1) == LUA_TSTRING)
     text = lua_tostring(g->L, -1);
-  bool is_placed = generation_after_place(text) != NULL;
-  (void)snprintf(err, SCRIPT_ERROR_MAX, "%s%s%s", is_placed ? "" : g->file, is_placed ? "" : ":1: ", text);
+  compose(g, err, "", 1, text);
 }
 
 /* What init did to the views; through references it could not. */
 static bool are_views_intact(struct generation *g, char err[SCRIPT_ERROR_MAX]) {
   char text[VIEW_TEXT_MAX];
   if (g->mode != MODE_TABLES || views_are_intact_after_load(g, text)) return true;
-  if (generation_after_place(text))
-    (void)snprintf(err, SCRIPT_ERROR_MAX, "%s", text);
-  else
-    (void)snprintf(err, SCRIPT_ERROR_MAX, "%s:%d: %s", g->file, g->line[CALLBACK_INIT], text);
+  compose(g, err, "", g->line[CALLBACK_INIT], text);
   return false;
 }
 

@@ -55,7 +55,7 @@ bool generation_has_prefix_hash(const struct generation *g);
 
 /*
  * SERVING: all is well. BENCHED: the strategy failed too often (BENCH_IN_ROW in a row, or BENCH_SHARE of the last
- * BENCH_WINDOW decisions). DEAD: its compiled code did not come to an end and was left behind. In the last two the
+ * BENCH_WINDOW decisions). DEAD: its compiled code did not come to an end or ran out of memory, and was left behind. In the last two the
  * script is not entered any more: decide_* answer with the built-in behaviour.
  */
 enum generation_phase { GENERATION_SERVING, GENERATION_BENCHED, GENERATION_DEAD };

@@ -82,6 +82,7 @@ enum {
   STACK_STATE = STACK_CALLBACKS + CALLBACK_N,
   STACK_REQUEST,
   STACK_POOL,
+  STACK_RECOVER,
   STACK_POOL_KEY, /* from here on only with MODE_TABLES */
   STACK_STATES,
   STACK_CLASSES,
@@ -162,6 +163,7 @@ struct generation {
   char *name;
   char *file;       /* as error texts name it */
   char full_at[80]; /* "file:line" where memory ran out last; empty: not known */
+  bool is_full;     /* memory ran out in compiled code */
   struct heap heap;
 };
 
@@ -195,8 +197,8 @@ static inline void generation_note_place(struct generation *g, unsigned place, u
 /* As generation_new(), in a mode; `is_quiet` for dry runs, which belong between abi_begin_trial() and abi_end_trial(). */
 struct generation *generation_new_as(struct plan *plan, unsigned worker, const char *previous,
                                      enum generation_mode mode, bool is_quiet, char err[SCRIPT_ERROR_MAX]);
-/* Where "file:line: " ends, or NULL. */
-const char *generation_after_place(const char *text);
+/* Where "file:line: " ends, when it is the script's file; else NULL. */
+const char *generation_after_place(const struct generation *g, const char *text);
 /* In us, see LOAD_BUDGET_CALLS. */
 uint32_t generation_load_budget(const struct generation *g);
 /* What a script is told that ran out of memory, with the place when it is known. */

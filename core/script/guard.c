@@ -3,10 +3,10 @@
  *
  * Thread: its own, and the signal handler on the watched one.   Owns: the slots.
  * Invariant: L of a slot is touched under the lock, and only while the slot is in use; the handler jumps only when
- * the interrupted instruction belongs to compiled Lua, where no lock is held and nothing of C is half done.
+ * the interrupted instruction belongs to compiled Lua or to LuaJIT, where no lock is held and nothing of ours is half done.
  *
  *   seq odd, the same at two looks -> over budget: hook counts -> GUARD_GRACE_*: hook stops
- *                                  -> over GUARD_JUMP_MS: JUMP_SIGNALS signals -> jump
+ *                                  -> over GUARD_JUMP_MS: GUARD_SIGNALS signals -> jump
  *                                  -> over GUARD_ABORT_MS: abort
  */
 #include "script/guard.h"
@@ -42,10 +42,9 @@
 #define PAUSE_IDLE_US    5000
 #define PAUSE_TRUSTED_US 100000
 #define ARM_AGAIN_US     5000
-/* Between two calls of a hook that only counts. */
+/* Between two calls of a hook that only counts; one when instructions are so slow that it is never called. */
 #define STEPS_PER_HOOK 100
-/* A compiled loop is left when so many signals have found it, so long after each other: what only looked long is over then. */
-#define JUMP_SIGNALS  4
+/* Between two signals. */
 #define JUMP_PAUSE_US 1000
 #define RANGES_MAX    512
 
@@ -83,11 +82,11 @@ static struct guard_slot *slot_of(lua_State *L) {
 }
 
 /* Counts; true when the script has had its chance to end. */
-static bool is_grace_over(struct guard_slot *s) {
+static bool is_grace_over(struct guard_slot *s, lua_State *L) {
   uint64_t now = now_ns(CLOCK_THREAD_CPUTIME_ID);
   uint32_t steps = __atomic_load_n(&s->steps, __ATOMIC_RELAXED);
   if (steps == 0) s->grace_from_ns = now;
-  __atomic_store_n(&s->steps, steps + STEPS_PER_HOOK, __ATOMIC_RELAXED);
+  __atomic_store_n(&s->steps, steps + (uint32_t)lua_gethookcount(L), __ATOMIC_RELAXED);
   return steps >= GUARD_GRACE_STEPS || now - s->grace_from_ns >= (uint64_t)GUARD_GRACE_MS * 1000000;
 }
 
@@ -99,14 +98,14 @@ static void on_instruction(lua_State *L, lua_Debug *ar) {
     return;
   }
   if (!__atomic_load_n(&s->has_fired, __ATOMIC_RELAXED)) {
-    if (!is_grace_over(s)) return;
+    if (!is_grace_over(s, L)) return;
     __atomic_store_n(&s->has_fired, true, __ATOMIC_RELAXED);
     /* A pcall of the script catches what is thrown; at its next instruction it is thrown again. */
     (void)lua_sethook(L, on_instruction, LUA_MASKCOUNT, 1);
   }
   /* Inside the engine's own Lua it is the line of the script that called it. */
   lua_Debug at;
-  for (int level = 0; lua_getstack(L, level, &at); level++) {
+  for (int level = 0; level < GUARD_LEVELS && lua_getstack(L, level, &at); level++) {
     (void)lua_getinfo(L, "Sl", &at);
     if (at.source[0] == '@' || level == 0) *ar = at;
     if (at.source[0] == '@') break;
@@ -118,7 +117,7 @@ static void on_instruction(lua_State *L, lua_Debug *ar) {
 /*
  * Lua notes in one word, without atomics, which hooks are set and whether one runs: setting one from here while one
  * runs could leave that note behind for ever, and no hook would fire again. So it is set once, and again only when
- * nothing has come of it for long.
+ * nothing has come of it for long. That starts its count anew, so then it has to be called at once.
  */
 static void arm_locked(struct guard_slot *s, uint32_t seq, uint64_t spent_us) {
   bool is_armed = s->armed_seq == seq;
@@ -126,7 +125,7 @@ static void arm_locked(struct guard_slot *s, uint32_t seq, uint64_t spent_us) {
   s->arm_again_us = spent_us + ARM_AGAIN_US;
   if (!is_armed) __atomic_store_n(&s->steps, 0, __ATOMIC_RELAXED);
   __atomic_store_n(&s->armed_seq, seq, __ATOMIC_RELEASE);
-  (void)lua_sethook(s->L, on_instruction, LUA_MASKCOUNT, STEPS_PER_HOOK);
+  (void)lua_sethook(s->L, on_instruction, LUA_MASKCOUNT, is_armed ? 1 : STEPS_PER_HOOK);
 }
 
 void guard_disarm(struct guard_slot *s) {
@@ -138,20 +137,28 @@ void guard_disarm(struct guard_slot *s) {
 
 /* ---- the jump: compiled code ---- */
 
-/* Where loaded programs and libraries have their instructions. Only grows in place, so that a handler that runs while
-   it is made anew reads nothing wrong. */
-static struct range { uintptr_t from, to; } ranges[RANGES_MAX];
+/*
+ * Where loaded programs and libraries have their instructions. Only grows in place, so that a handler that runs while it is
+ * made anew reads nothing wrong. LuaJIT's own functions take no lock and work on nothing but the state, which is given up:
+ * its library may be left as compiled code may, when it is one, and not a part of this program.
+ */
+static struct range {
+  uintptr_t from, to;
+  bool is_luajit;
+} ranges[RANGES_MAX];
 static unsigned n_ranges;
 
 static int add_object(struct dl_phdr_info *info, size_t size, void *at) {
   (void)size;
   unsigned *n = at;
+  bool is_program = info->dlpi_name == NULL || info->dlpi_name[0] == '\0';
   for (unsigned i = 0; i < info->dlpi_phnum; i++) {
     const ElfW(Phdr) *p = &info->dlpi_phdr[i];
     if (p->p_type != PT_LOAD || !(p->p_flags & PF_X)) continue;
     if (*n == RANGES_MAX) return 1;
-    uintptr_t from = (uintptr_t)(info->dlpi_addr + p->p_vaddr);
-    ranges[*n] = (struct range){from, from + p->p_memsz};
+    uintptr_t from = (uintptr_t)(info->dlpi_addr + p->p_vaddr), to = from + p->p_memsz;
+    uintptr_t known = (uintptr_t)lua_pcall;
+    ranges[*n] = (struct range){from, to, !is_program && known >= from && known < to};
     (*n)++;
   }
   return 0;
@@ -164,10 +171,11 @@ static bool find_objects(void) {
   return true;
 }
 
-static bool is_compiled_lua(uintptr_t pc) {
+/* Compiled code belongs to no object. */
+static bool may_be_left(uintptr_t pc) {
   unsigned n = __atomic_load_n(&n_ranges, __ATOMIC_ACQUIRE);
   for (unsigned i = 0; i < n; i++)
-    if (pc >= ranges[i].from && pc < ranges[i].to) return false;
+    if (pc >= ranges[i].from && pc < ranges[i].to) return ranges[i].is_luajit;
   return n > 0;
 }
 
@@ -180,8 +188,8 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   if (seq % 2 == 0 || seq != __atomic_load_n(&s->jump_seq, __ATOMIC_ACQUIRE)) return;
   if (!pthread_equal(pthread_self(), s->thread)) return;
   __atomic_store_n(&s->n_signals, s->n_signals + 1, __ATOMIC_RELAXED);
-  if (!is_compiled_lua(PC_OF((const ucontext_t *)context))) return;
-  if (++s->n_found >= JUMP_SIGNALS) __builtin_longjmp(s->jump, 1);
+  if (!may_be_left(PC_OF((const ucontext_t *)context))) return;
+  if (++s->n_found >= GUARD_SIGNALS) __builtin_longjmp(s->jump, 1);
 }
 
 static int jump_signal(void) {
@@ -214,7 +222,14 @@ bool guard_can_jump(void) {
 __attribute__((noinline)) int guard_call_with_jump(struct guard_slot *s, lua_State *L, int n_args,
                                                    int n_results, int on_error, uint32_t budget_us) {
   if (__builtin_setjmp(s->jump) != 0) return GUARD_LEFT_BEHIND;
+  guard_inside = s;
   return guard_call_plainly(s, L, n_args, n_results, on_error, budget_us);
+}
+
+_Thread_local struct guard_slot *guard_inside;
+
+void guard_leave_behind(struct guard_slot *s) {
+  __builtin_longjmp(s->jump, 1);
 }
 
 /* ---- the watcher ---- */

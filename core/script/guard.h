@@ -20,15 +20,21 @@
 #include <time.h>
 
 /*
- * A compiled loop is left after so much processor time. While the thread is inside a library it cannot be left; when
- * that lasts until GUARD_ABORT_MS the process ends, which a service manager notices and a stuck worker would not.
+ * A compiled loop is left after so much processor time. While the thread is inside a library other than LuaJIT's it cannot
+ * be left; when that lasts until GUARD_ABORT_MS the process ends, which a service manager notices and a stuck worker would
+ * not.
  */
 #define GUARD_JUMP_MS  250
 #define GUARD_ABORT_MS 5000
+/* It is left when so many signals have found it, after each other: what only looked long is over then. */
+#define GUARD_SIGNALS 4
 
 /* Over its budget, a call may still run so many instructions, or so long when they are slow ones. */
 #define GUARD_GRACE_STEPS 20000
 #define GUARD_GRACE_MS    8
+
+/* Calls above a failing one in which its line is looked for: finding the n-th takes n steps. */
+#define GUARD_LEVELS 100
 
 /* Sanitized builds take longer for the same work. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -71,7 +77,7 @@ struct guard_slot {
   uint32_t steps;     /* that the hook has counted since then, atomic */
   uint32_t jump_seq;  /* of the call that may be left */
   uint32_t n_signals; /* of that call that have arrived, atomic, written by the handler as the next */
-  uint32_t n_found;   /* of them, those that found it in compiled code */
+  uint32_t n_found;   /* of them, those that found it in compiled code or LuaJIT */
   uint32_t budget_us;
   bool is_compiled; /* the jump is set; without it, only the hook helps */
   bool has_fired;   /* the hook has stopped the current call */
@@ -101,6 +107,23 @@ void guard_trust(struct guard_slot *s);
 /* After a jump: the state is not touched any more, by anybody. */
 void guard_abandon(struct guard_slot *s);
 void guard_disarm(struct guard_slot *s);
+/* From within a call in compiled code, for LuaJIT's allocator: the call ends here with GUARD_LEFT_BEHIND. */
+NORETURN void guard_leave_behind(struct guard_slot *s);
+/*
+ * Before a function that compiled code calls returns to it, nothing locked any more: where such a function takes most of a
+ * loop's time, signals would hardly ever find the loop itself.
+ */
+extern _Thread_local struct guard_slot *guard_inside; /* whose compiled code was entered last */
+static inline void guard_safe_point(void) {
+  struct guard_slot *s = guard_inside;
+  if (UNLIKELY(s && __atomic_load_n(&s->jump_seq, __ATOMIC_RELAXED) == s->seq &&
+               s->n_signals >= GUARD_SIGNALS))
+    guard_leave_behind(s);
+}
+/* Whether the slot's thread, which asks, is in a call that can be left. */
+static inline bool guard_can_leave(const struct guard_slot *s) {
+  return s->is_compiled && s->seq % 2 == 1;
+}
 
 static inline void guard_enter(struct guard_slot *s, uint32_t budget_us) {
   __atomic_store_n(&s->has_fired, false, __ATOMIC_RELAXED);

@@ -120,12 +120,13 @@ void *heap_realloc(void *ud, void *ptr, size_t old_size, size_t new_size) {
     h->used -= old_size;
     return NULL;
   }
-  if (new_size > old_size && h->used + (new_size - old_size) > h->max) {
-    if (h->on_full) h->on_full(h);
-    return NULL;
-  }
-  void *block = old_size ? resize(h, ptr, old_size, new_size) : take(h, new_size);
-  if (block) h->used += new_size - old_size;
+  void *block = NULL;
+  if (new_size <= old_size || h->used + (new_size - old_size) <= h->max)
+    block = old_size ? resize(h, ptr, old_size, new_size) : take(h, new_size);
+  if (block)
+    h->used += new_size - old_size;
+  else if (h->on_full)
+    h->on_full(h);
   return block;
 }
 

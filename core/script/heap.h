@@ -15,7 +15,7 @@ struct guard_slot;
 
 struct heap {
   struct guard_slot *slot;        /* whose state lives in it: what a hook can find from any coroutine */
-  void (*on_full)(struct heap *); /* called before a request is refused for the bound; may be NULL */
+  void (*on_full)(struct heap *); /* called before a request is refused; may be NULL, and need not return */
   size_t used, max;
   size_t mapped;
   char *fresh, *fresh_end;

@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/rand.h"
 #include "base/siphash.h"
+#include "script/guard.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -63,8 +64,10 @@ static struct store *lock(void) {
   return s;
 }
 
+/* The last thing that is done for a script. */
 static void unlock(struct store *s) {
   REQUIRE(pthread_mutex_unlock(&s->lock) == 0);
+  guard_safe_point();
 }
 
 void store_begin_trial(void) {

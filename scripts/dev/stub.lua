@@ -162,7 +162,7 @@ function Engine:load(path, pool, options, previous)
 end
 
 function Engine:load_text(source, name, pool, options, previous)
-  local chunk = assert(load(source, "@" .. name, "t", (sandbox.environment(self.lb))))
+  local chunk = assert(load(source, "@" .. name, "t", (sandbox.environment(self.lb, sandbox.kind_of_protected))))
   local strategy = setmetatable({ table = chunk() }, Strategy)
   local all = {}
   for option, rule in pairs(strategy.table.options or {}) do all[option] = rule.default end

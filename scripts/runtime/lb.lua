@@ -21,6 +21,12 @@ local CLASSES = {
 
 local LEVELS = { debug = 0, info = 1, warn = 2, error = 3 }
 
+-- A mistake in a call of lb.*: `wanted` is what is expected in place of `got`.
+local function refuse(what, wanted, got)
+  local shown = (got == nil or type(got) == "number") and tostring(got) or "a " .. type(got)
+  error(format("%s: %s is expected, not %s", what, wanted, shown), 3)
+end
+
 -- A table of names that says so when somebody asks for one that is not there.
 local function closed(what, names)
   return setmetatable(names, {
@@ -87,7 +93,7 @@ end
 ---host: now_ms, random, hash, turn, log, counter_find, counter_add; if there are faster ones for the call's candidates:
 ---least, tiered, cheapest, draw, draw_two, p2c, smooth and rendezvous (all of them or none), scores with lowest and
 ---better; and a store in place of the program's own.
----readonly: sandbox.readonly.
+---readonly: sandbox.readonly. The second result puts it right after a call that was cut off.
 local function new(host, readonly)
   local random, counter_add, turn, hash = host.random, host.counter_add, host.turn, host.hash
   local native = host.least and host or nil
@@ -102,24 +108,29 @@ local function new(host, readonly)
   function lb.log(level, text)
     local number = LEVELS[level]
     if not number then error('lb.log: the level is "debug", "info", "warn" or "error"', 2) end
-    host.log(number, tostring(text))
+    text = tostring(text)
+    host.log(number, type(text) == "string" and text or "")
   end
 
   ---A number 0 <= x < 1; with `n`, a whole number 1 to n.
   function lb.random(n)
     if n == nil then return random() end
+    if type(n) ~= "number" or n < 1 or n ~= n then refuse("lb.random", "a number of 1 or more", n) end
     return floor(random() * n) + 1
   end
 
   ---A whole number that depends on `text` (and `seed`) alone, the same in every process.
   function lb.hash(text, seed)
-    return host.hash(text, seed or 0)
+    if type(text) ~= "string" then refuse("lb.hash", "a text", text) end
+    if seed == nil then seed = 0 end
+    if type(seed) ~= "number" then refuse("lb.hash", "a number for the seed", seed) end
+    return host.hash(text, seed)
   end
 
   ---How often these very candidates have been offered, this time included, over all workers: 1, 2, 3, …
   function lb.turn(pool)
     local key = pool.key
-    if not key then error("lb.turn: the pool is expected, a list has no turns", 2) end
+    if type(key) ~= "number" then error("lb.turn: the pool is expected, a list has no turns", 2) end
     return turn(key)
   end
 
@@ -192,6 +203,7 @@ local function new(host, readonly)
   ---How much of its weight a provider should count while it warms up: 0.1 when its state has just changed, rising
   ---evenly to 1 over the window (Envoy's slow start, with the same floor).
   function lb.slow_start(p, window_ms)
+    if type(window_ms) ~= "number" then refuse("lb.slow_start", "a number of milliseconds", window_ms) end
     local age = p.state_since_ms
     if age < window_ms then
       local share = age / window_ms
@@ -224,6 +236,7 @@ local function new(host, readonly)
   ---What the request may cost at most, in the unit of the prices; 500 tokens of answer when it sets no limit. Nil
   ---while a price is unknown.
   function score.cost(p, req)
+    if req == nil then refuse("lb.score.cost", "the request, as in lb.pick.least(pool, lb.score.cost, req),", req) end
     local max_tokens = req.max_tokens
     if max_tokens ~= max_tokens then max_tokens = 500 end
     local cost = p.price_in * req.est_input_tokens + p.price_out * max_tokens
@@ -290,6 +303,7 @@ local function new(host, readonly)
       local best = native.least()
       return best > 0 and best or nil
     end
+    if type(score_of) ~= "function" then refuse("lb.pick.least", "a function for the score", score_of) end
     local n = #pool
     if not scores or is_scoring or n > 256 then return lowest_of(pool, score_of, arg) end
     fill_scores(pool, score_of, arg)
@@ -302,6 +316,7 @@ local function new(host, readonly)
   ---The tier is tier(p, arg), default p.priority; nil and NaN are behind all tiers. Who has `full` requests per unit of
   ---weight in flight has no room: taken only when all are full, again the lowest tier first. Weight 0 comes last.
   function pick.tiered(pool, full, tier_of, arg)
+    if type(full) ~= "number" then refuse("lb.pick.tiered", "the number in flight that makes a provider full", full) end
     if native and pool.key and not (tier_of and (is_scoring or not scores)) then
       if tier_of then fill_scores(pool, tier_of, arg) end
       local best = native.tiered(full, tier_of ~= nil)
@@ -336,6 +351,10 @@ local function new(host, readonly)
   ---The provider with room for which the request is the cheapest (see pick.tiered); who has no price is the last. An
   ---answer without a limit is taken for `tokens` long, default 500.
   function pick.cheapest(pool, req, full, tokens)
+    if req == nil then refuse("lb.pick.cheapest", "the request", req) end
+    if type(full) ~= "number" then
+      refuse("lb.pick.cheapest", "the number in flight that makes a provider full", full)
+    end
     local tokens_in, tokens_out = req.est_input_tokens, req.max_tokens
     if tokens_out ~= tokens_out then tokens_out = tokens or 500 end
     if native and pool.key then
@@ -462,7 +481,10 @@ local function new(host, readonly)
   ---less than `factor` (default 1.25) times their fair share in flight (Mirrokni, Thorup and Zadimoghaddam 2018).
   ---Who joins or leaves moves only the keys that it gains or had.
   function pick.rendezvous(pool, key, factor)
-    if type(key) ~= "number" then key = hash(key, 0) end
+    if type(key) ~= "number" then
+      if type(key) ~= "string" then refuse("lb.pick.rendezvous", "a text or a number for the key", key) end
+      key = hash(key, 0)
+    end
     if native and pool.key then
       local best = native.rendezvous(key, factor or 1.25)
       return best > 0 and best or nil
@@ -503,6 +525,7 @@ local function new(host, readonly)
 
   ---Those for which keep(p, arg) is true.
   function filter.where(pool, keep, arg)
+    if type(keep) ~= "function" then refuse("lb.filter.where", "a function", keep) end
     local out, n = {}, 0
     for i = 1, #pool do
       local p = pool[i]
@@ -516,6 +539,7 @@ local function new(host, readonly)
 
   ---Those with the tag, or with the tag of that value.
   function filter.tag(pool, name, value)
+    if type(name) ~= "string" then refuse("lb.filter.tag", "the name of a tag", name) end
     local out, n = {}, 0
     for i = 1, #pool do
       local p = pool[i]
@@ -543,6 +567,7 @@ local function new(host, readonly)
 
   ---Those with fewer than `max` requests in flight per unit of weight.
   function filter.below(pool, max)
+    if type(max) ~= "number" then refuse("lb.filter.below", "a number", max) end
     local out, n = {}, 0
     for i = 1, #pool do
       local p = pool[i]
@@ -571,6 +596,7 @@ local function new(host, readonly)
 
   ---Those that share the lowest score(p, arg).
   function filter.lowest(pool, score_of, arg)
+    if type(score_of) ~= "function" then refuse("lb.filter.lowest", "a function for the score", score_of) end
     local out, n, lowest = {}, 0, huge
     for i = 1, #pool do
       local p = pool[i]
@@ -587,7 +613,7 @@ local function new(host, readonly)
 
   lb.filter = readonly("lb.filter", closed("lb.filter", filter))
 
-  return readonly("lb", closed("lb", lb))
+  return readonly("lb", closed("lb", lb)), function() is_scoring = false end
 end
 
 return { new = new, CLASSES = CLASSES }

@@ -3,7 +3,8 @@ runtime: the trusted half of a generation. Checks that C and Lua mean the same b
 contract describes them, loads one strategy into the sandbox, and hands C the functions that it calls.
 
 Called once, by core/script/generation.c, with one table: cdef, sizes, call (pointer), entries, source, file, options,
-previous, is_tables, api (C functions, for interpreted code), and the modules sandbox, lb, locate, bytecode.
+previous, is_tables, api (C functions, for interpreted code), and the modules bytecode, handover, lb, locate, sandbox,
+strategy_checks.
 
 Views come in two kinds with the same fields. Compiled code reads C's structs in place, through references that refuse
 every write; the compiler makes single loads of that. For an interpreter plain tables are six times as fast: C keeps
@@ -14,8 +15,8 @@ local host = ...
 local ffi = require("ffi")
 
 local C, cast, to_string = ffi.C, ffi.cast, ffi.string
-local error, format, gsub, load, next, pairs, pcall, rawset, setmetatable, tostring, type =
-  error, string.format, string.gsub, load, next, pairs, pcall, rawset, setmetatable, tostring, type
+local error, format, load, pairs, pcall, rawset, setmetatable, tostring, type =
+  error, string.format, load, pairs, pcall, rawset, setmetatable, tostring, type
 
 -- ---- the boundary --------------------------------------------------------------------------------------------
 
@@ -38,39 +39,10 @@ if #host.lb.CLASSES ~= C.LB_CLASS_N then error("a class has no name", 0) end
 
 local STATES = { [tonumber(C.LB_UP)] = "up", [tonumber(C.LB_DEGRADED)] = "degraded", [tonumber(C.LB_DOWN)] = "down" }
 
--- ---- suggestions ---------------------------------------------------------------------------------------------
-
--- Changed, added or dropped characters between two names (Levenshtein).
-local function distance(a, b)
-  local row = {}
-  for j = 0, #b do row[j] = j end
-  for i = 1, #a do
-    local diagonal = row[0]
-    row[0] = i
-    for j = 1, #b do
-      local above = row[j]
-      local change = a:byte(i) == b:byte(j) and diagonal or diagonal + 1
-      row[j] = math.min(change, above + 1, row[j - 1] + 1)
-      diagonal = above
-    end
-  end
-  return row[#b]
-end
-
--- ` (did you mean "x"?)`, or nothing.
-local function suggestion(name, known)
-  local best, least = nil, 3
-  name = tostring(name):sub(1, 64)
-  for other in pairs(known) do
-    local d = distance(name:lower(), other:lower())
-    if d < least or (d == least and best and other < best) then best, least = other, d end
-  end
-  return best and least < #best and format(' (did you mean "%s"?)', best) or ""
-end
-
 -- ---- views ---------------------------------------------------------------------------------------------------
 
 local sandbox, api = host.sandbox, host.api
+local checks, suggestion = host.strategy_checks, host.strategy_checks.suggestion
 local call = cast("struct lb_call *", host.call)
 local order = call.order
 local stats = cast("const struct lb_stats *", call.stats)
@@ -233,13 +205,15 @@ end
 local new_table = require("table.new")
 local NO_ROOM = { list = 0, fields = 0 }
 
+local function show_pool(self) return format("pool of %d", #self) end
+
 -- Missing fields only: what is there can be overwritten, which C looks for (core/script/views.c). Room for all fields
 -- from the start, and those that are read most put in first: they are found at the first look.
 local function table_view(room, index, show)
   -- The name that references answer with.
   local view = setmetatable(new_table(room.list, room.fields),
                             { __index = index, __newindex = refuse_write, __tostring = show, __metatable = "ffi" })
-  sandbox.protect(view)
+  sandbox.protect(view, show == show_pool and "pool" or "view")
   return view
 end
 
@@ -260,7 +234,7 @@ local function make_tables()
   pool = table_view({ list = n + 1, fields = 2 }, function(_, i)
     if type(i) == "number" then return nil end
     error("a pool is indexed by 1 to #pool, not by " .. tostring(i), 2)
-  end, function(self) return format("pool of %d", #self) end)
+  end, show_pool)
   for slot in ipairs(host.entries) do
     local p = table_view({ list = 0, fields = 32 }, field, show)
     rawset(p, "in_flight", 0)
@@ -280,6 +254,16 @@ end
 
 if host.is_tables then make_tables() else make_references() end
 
+local istype, POOL = ffi.istype, ffi.typeof("struct lb_pool")
+
+local kind_of_view = sandbox.kind_of_protected
+if not host.is_tables then
+  function kind_of_view(x)
+    if type(x) ~= "cdata" then return nil end
+    return istype(POOL, x) and "pool" or "view"
+  end
+end
+
 -- ---- evidence ------------------------------------------------------------------------------------------------
 
 local EVIDENCE = { is_probe = true, ok = true, status = true, latency_ms = true, attempts = true, failures = true,
@@ -296,7 +280,7 @@ local EVIDENCE_META = {
 
 -- ---- the script ----------------------------------------------------------------------------------------------
 
-local lb = host.lb.new(api or {
+local lb, recover_lb = host.lb.new(api or {
   now_ms = function() return C.lb_abi_now_ms() end,
   random = function() return C.lb_abi_random() end,
   least = function() return C.lb_abi_least(call) end,
@@ -323,94 +307,24 @@ math.randomseed(C.lb_abi_random() * 2 ^ 53)
 local file, source = host.file, host.source
 local tree
 
--- Ends the load with a text that names the line where `path` is written.
-local function fail(path, text, ...)
+-- Where `path` is written in the strategy's table.
+local function line_of(path)
   if not tree then
     local ok, parsed = pcall(host.locate.parse, source)
     tree = ok and parsed or { line = function() return 1 end }
   end
-  error(format("%s:%d: %s", file, tree:line(path), format(text, ...)), 0)
+  return tree:line(path)
+end
+
+-- Ends the load with a text that names that line.
+local function fail(path, text, ...)
+  error(format("%s:%d: %s", file, line_of(path), format(text, ...)), 0)
 end
 
 -- The same for what the configuration says: there is the line to change, when it is known.
 local function fail_given(path, text, ...)
   if host.options_at then error(format("%s: %s", host.options_at, format(text, ...)), 0) end
   fail(path, text, ...)
-end
-
-local CALLBACKS = { init = true, select = true, score = true, retry = true, observe = true, health = true,
-                    tick = true, export = true }
-local FIELDS = { abi = "number", name = "string", options = "table" }
-local OPTION_FIELDS = { default = true, min = true, max = true, type = true }
-local OPTION_TYPES = { number = true, string = true, boolean = true, table = true }
-
-local function check_strategy(strategy)
-  if type(strategy) ~= "table" then
-    fail({}, "a strategy returns one table, this file returned %s", strategy == nil and "nothing" or type(strategy))
-  end
-  local abi = strategy.abi
-  if abi == nil then fail({}, "the field abi is missing: abi = %d", C.LB_ABI_MAJOR) end
-  if abi ~= tonumber(C.LB_ABI_MAJOR) then
-    fail({ "abi" }, "abi = %s is not known, this program speaks abi = %d", tostring(abi), C.LB_ABI_MAJOR)
-  end
-  for name, value in pairs(strategy) do
-    if CALLBACKS[name] then
-      if type(value) ~= "function" then fail({ name }, "%s must be a function, not a %s", name, type(value)) end
-    elseif FIELDS[name] then
-      if type(value) ~= FIELDS[name] then
-        fail({ name }, "%s must be a %s, not a %s", name, FIELDS[name], type(value))
-      end
-    else
-      local known = {}
-      for k in pairs(CALLBACKS) do known[k] = true end
-      for k in pairs(FIELDS) do known[k] = true end
-      fail({ name }, "a strategy has no field %s%s", tostring(name), suggestion(name, known))
-    end
-  end
-  if not strategy.select and not strategy.score then fail({}, "select (or score) is missing") end
-  if strategy.select and strategy.score then fail({ "score" }, "select and score exclude each other") end
-end
-
--- What strategyOptions says, after the strategy's own schema.
-local function check_options(schema, given)
-  local out = {}
-  for name, rule in pairs(schema) do
-    if type(rule) ~= "table" then
-      fail({ "options", name }, "the option %s needs a table, such as { default = 5 }", tostring(name))
-    end
-    for key in pairs(rule) do
-      if not OPTION_FIELDS[key] then
-        fail({ "options", name, key }, "the option %s has no %s%s", tostring(name), tostring(key),
-             suggestion(key, OPTION_FIELDS))
-      end
-    end
-    if rule.type ~= nil and not OPTION_TYPES[rule.type] then
-      fail({ "options", name, "type" }, "the type of the option %s is number, string, boolean or table", tostring(name))
-    end
-    local value = given[name]
-    if value == nil then value = rule.default end
-    local wanted = rule.type or (rule.default ~= nil and type(rule.default)) or nil
-    if value ~= nil then
-      if wanted and type(value) ~= wanted then
-        fail_given({ "options", name }, "strategyOptions.%s must be a %s, not a %s", tostring(name), wanted,
-                   type(value))
-      end
-      if type(value) == "number" then
-        if value ~= value or (rule.min and value < rule.min) or (rule.max and value > rule.max) then
-          fail_given({ "options", name }, "strategyOptions.%s is %s, allowed is %s to %s", tostring(name),
-                     tostring(value), tostring(rule.min or "any"), tostring(rule.max or "any"))
-        end
-      end
-    end
-    out[name] = value
-  end
-  for name in pairs(given) do
-    if not schema[name] then
-      fail_given({ "options" }, "this strategy has no option %s (strategyOptions)%s", tostring(name),
-           suggestion(name, schema))
-    end
-  end
-  return out
 end
 
 local function read_options(text)
@@ -422,65 +336,7 @@ local function read_options(text)
   return given
 end
 
--- ---- what a generation leaves to the next ---------------------------------------------------------------------
-
-local EXPORT_BYTES, EXPORT_VALUES, EXPORT_DEPTH = 2 ^ 20, 30000, 32
-
-local function quote_bytes(text)
-  return '"' .. gsub(text, '[%c"\\\128-\255]', function(c) return format("\\%03d", c:byte()) end) .. '"'
-end
-
--- Plain data as Lua text. The limits keep it loadable: a function of Lua has at most 65,536 constants.
-local function serialise(data)
-  local out, n, bytes, values = { "return " }, 1, 7, 0
-  local parents = {}
-  local function put(text)
-    n = n + 1
-    out[n] = text
-    bytes = bytes + #text
-    if bytes > EXPORT_BYTES then error("the exported data is larger than 1 MiB", 0) end
-  end
-  local function put_value(value, depth)
-    local kind = type(value)
-    values = values + 1
-    if values > EXPORT_VALUES then error(format("more than %d exported values", EXPORT_VALUES), 0) end
-    if kind == "string" then
-      put(quote_bytes(value))
-    elseif kind == "boolean" then
-      put(tostring(value))
-    elseif kind == "number" then
-      put(value ~= value and "0/0" or value == math.huge and "1/0" or value == -math.huge and "-1/0" or
-            format("%.17g", value))
-    elseif kind == "table" then
-      if parents[value] then error("the exported data contains itself", 0) end
-      if depth > EXPORT_DEPTH then error("the exported data is nested too deeply", 0) end
-      parents[value] = true
-      put("{")
-      for k, v in next, value do
-        if type(k) ~= "string" and type(k) ~= "number" then
-          error(format("a key of the exported data is a %s: numbers and texts are possible", type(k)), 0)
-        end
-        put("[")
-        put_value(k, depth)
-        put("]=")
-        put_value(v, depth + 1)
-        put(",")
-      end
-      put("}")
-      parents[value] = nil
-    else
-      error(format("the exported data holds a %s: numbers, texts, booleans and tables are possible", kind), 0)
-    end
-  end
-  put_value(data, 1)
-  return table.concat(out)
-end
-
-local function read_previous(text)
-  if not text then return nil end
-  local chunk = load(text, "=previous", "t", {})
-  return chunk and chunk()
-end
+local function kind_in_words(value) return kind_of_view(value) and "view" or type(value) end
 
 -- ---- what C calls --------------------------------------------------------------------------------------------
 
@@ -506,7 +362,7 @@ local function make_score(score, state, line)
       local s = score(state, asked, offered[i])
       if s ~= nil then
         if type(s) ~= "number" then
-          error(format("%s:%d: score must return a number or nil, not a %s", file, line, type(s)), 0)
+          error(format("%s:%d: must return a number or nil, not a %s", file, line, kind_in_words(s)), 0)
         end
         if s < lowest then
           best, lowest, ties = i, s, 1
@@ -544,39 +400,43 @@ local function make_tick(tick, state)
 end
 
 local function make_export(export, state, line)
+  local write = host.handover.write
   return function()
     local data = export(state)
     if data == nil then return nil end
-    local ok, text = pcall(serialise, data)
+    local ok, text = pcall(write, data, kind_of_view)
     if not ok then error(format("%s:%d: %s", file, line, text), 0) end
     return text
   end
 end
 
 sandbox.guard_strings()
-local environment, open_environment = sandbox.environment(lb)
+local environment, open_environment = sandbox.environment(lb, kind_of_view)
 local chunk, wrong = load(source, "@" .. file, "t", environment)
 if not chunk then error(wrong, 0) end
 if not host.bytecode.assigns_globals(chunk) then open_environment() end
 local strategy = chunk()
-check_strategy(strategy)
-local options = check_options(strategy.options or {}, read_options(host.options))
+checks.check_strategy(strategy, tonumber(C.LB_ABI_MAJOR), fail)
+local options = checks.check_options(strategy.options or {}, read_options(host.options), fail, fail_given)
 
+-- Where a callback begins; of one that was not written in this file, where the table has it.
 local lines = {}
-for name in pairs(CALLBACKS) do
-  lines[name] = strategy[name] and debug.getinfo(strategy[name], "S").linedefined or 0
+for name in pairs(checks.CALLBACKS) do
+  local callback = strategy[name]
+  local info = type(callback) == "function" and debug.getinfo(callback, "S")
+  lines[name] = info and (info.source == "@" .. file and info.linedefined or line_of({ name })) or 0
 end
 
 local state
-if strategy.init then state = strategy.init(pool, options, read_previous(host.previous)) end
+if strategy.init then state = strategy.init(pool, options, host.handover.read(host.previous)) end
 if state == nil then state = {} end
 
 -- Where the script's text assigns to which fields, for what an interpreter lets it overwrite.
 local assigned = {}
 if host.is_tables then
   local takers = {}
-  for name in pairs(CALLBACKS) do
-    if name ~= "init" and not sandbox.is_protected(state) then takers[#takers + 1] = strategy[name] end
+  for name in pairs(checks.CALLBACKS) do
+    if name ~= "init" and not kind_of_view(state) then takers[#takers + 1] = strategy[name] end
   end
   assigned = host.bytecode.assigned_fields(chunk, takers)
 end
@@ -601,8 +461,14 @@ else
   callbacks.select = make_score(strategy.score, state, lines.score)
 end
 
+-- After a call that was cut off anywhere.
+local function recover()
+  sandbox.recover()
+  recover_lb()
+end
+
 return {
   name = strategy.name, is_score = strategy.score ~= nil, is_direct = is_direct, callbacks = callbacks, lines = lines,
   state = state, request = req, pool = pool, providers = refs, texts = texts, states = STATES, classes = CLASSES,
-  assigned = assigned,
+  assigned = assigned, recover = recover,
 }

@@ -7,14 +7,15 @@ Runs in: each generation's Lua state, and under plain luajit (scripts/dev/stub.l
 (config_environment.lua) have its functions on strings and tables, whose single calls end soon.
 ]]
 
-local error, getmetatable, ipairs, next, pairs, rawget, rawset, select, setmetatable, tostring, type =
-  error, getmetatable, ipairs, next, pairs, rawget, rawset, select, setmetatable, tostring, type
+local error, getmetatable, ipairs, next, pairs, pcall, rawget, rawset, select, setmetatable, tonumber, tostring, type =
+  error, getmetatable, ipairs, next, pairs, pcall, rawget, rawset, select, setmetatable, tonumber, tostring, type
 local byte, find, format, gmatch, gsub, match, rep =
   string.byte, string.find, string.format, string.gmatch, string.gsub, string.match, string.rep
-local concat, sort = table.concat, table.sort
+local concat, insert, remove, sort, unpack = table.concat, table.insert, table.remove, table.sort, unpack
+local create, resume = coroutine.create, coroutine.resume
 
--- Work of one call into C that nothing can interrupt: matching steps, bytes made, elements sorted.
-local STEPS_MAX, BYTES_MAX, ELEMENTS_MAX = 4e6, 2 ^ 20, 2 ^ 16
+-- Work of one call into C that nothing can interrupt: matching steps, bytes made, elements sorted or moved.
+local STEPS_MAX, BYTES_MAX, ELEMENTS_MAX = 4e6, 2 ^ 20, 2 ^ 13
 
 local contents_of = setmetatable({}, { __mode = "k" })
 
@@ -33,9 +34,38 @@ end
 
 local protected = setmetatable({}, { __mode = "k" })
 
----A table whose fields the engine writes: functions that would write to it refuse.
-local function protect(t) protected[t] = true end
-local function is_protected(t) return protected[t] == true end
+---A table whose fields the engine writes, "pool" or another `kind`: functions that would write to it refuse.
+local function protect(t, kind) protected[t] = kind end
+---The kind, or nil.
+local function kind_of_protected(t) return protected[t] end
+
+-- ---- calls within calls --------------------------------------------------------------------------------------
+
+-- Lua called by C, which Lua called, takes of the thread's own stack, which no error protects. Coroutines do, too.
+local NESTED_MAX = 32
+local nested = 0
+
+local function enter(what)
+  if nested >= NESTED_MAX then error(format("%s is called from within itself too often", what), 3) end
+  nested = nested + 1
+end
+
+local function leave(...)
+  nested = nested - 1
+  return ...
+end
+
+-- What pcall or resume returned.
+local function leave_or_raise(ok, ...)
+  nested = nested - 1
+  if not ok then error((...), 0) end
+  return ...
+end
+
+---After a call that was cut off, perhaps between enter() and leave().
+local function recover() nested = 0 end
+
+local function is_text(x) return type(x) == "string" or type(x) == "number" end
 
 -- ---- patterns ------------------------------------------------------------------------------------------------
 
@@ -88,8 +118,8 @@ local function check_cost(subject, pattern, level)
 end
 
 local safe_string = {
-  byte = byte, char = string.char, format = format, len = string.len, lower = string.lower,
-  reverse = string.reverse, sub = string.sub, upper = string.upper,
+  byte = byte, char = string.char, len = string.len, lower = string.lower, reverse = string.reverse,
+  sub = string.sub, upper = string.upper,
 }
 
 function safe_string.find(subject, pattern, init, plain)
@@ -115,14 +145,39 @@ end
 
 function safe_string.gsub(subject, pattern, replacement, n)
   check_cost(subject, pattern, 2)
+  if type(replacement) == "string" then
+    if type(subject) == "string" and (#subject + 1) * #replacement > STEPS_MAX then
+      error("the replacements may be too long", 2)
+    end
+  elseif is_text(subject) and is_text(pattern) and not is_text(replacement) and replacement ~= nil then
+    enter("string.gsub")
+    return leave_or_raise(pcall(gsub, subject, pattern, replacement, n))
+  end
   return gsub(subject, pattern, replacement, n)
 end
 
 function safe_string.rep(text, n, separator)
-  local size = type(text) == "string" and #text or 0
-  if type(separator) == "string" then size = size + #separator end
-  if type(n) == "number" and size * n > BYTES_MAX then error("the repeated text would be too long", 2) end
+  local size = (is_text(text) and #tostring(text) or 0) + (is_text(separator) and #tostring(separator) or 0)
+  local count = tonumber(n)
+  if count and size * count > BYTES_MAX then error("the repeated text would be too long", 2) end
   return rep(text, n, separator)
+end
+
+local function as_texts(...)
+  local out, n = { ... }, select("#", ...)
+  for i = 1, n do
+    if not is_text(out[i]) and out[i] ~= nil then out[i] = tostring(out[i]) end
+  end
+  return unpack(out, 1, n)
+end
+
+-- Who has a __tostring is made a text before: format would call it from C.
+function safe_string.format(pattern, ...)
+  for i = 1, select("#", ...) do
+    local kind = type((select(i, ...)))
+    if kind == "table" or kind == "cdata" then return format(pattern, as_texts(...)) end
+  end
+  return format(pattern, ...)
 end
 
 -- ---- tables --------------------------------------------------------------------------------------------------
@@ -133,34 +188,69 @@ local function check_elements(t, level)
   end
 end
 
-local insert, remove = table.insert, table.remove
+local function is_view(t) return type(t) == "cdata" or (t ~= nil and protected[t] ~= nil) end
 
 local function check_write(t, level)
-  if protected[t] then error("views are read-only: copy what you want to change", level + 1) end
+  if is_view(t) then error("views are read-only: copy what you want to change", level + 1) end
 end
 
 local safe_table = { maxn = table.maxn }
 
 function safe_table.insert(t, ...)
-  if t ~= nil then check_write(t, 2) end
+  check_write(t, 2)
+  if select("#", ...) > 1 then check_elements(t, 2) end
   return insert(t, ...)
 end
 
 function safe_table.remove(t, ...)
-  if t ~= nil then check_write(t, 2) end
+  check_write(t, 2)
+  if select("#", ...) > 0 then check_elements(t, 2) end
   return remove(t, ...)
 end
 
 function safe_table.concat(t, separator, from, to)
-  check_elements(t, 2)
+  if is_view(t) then error("table.concat is not for views", 2) end
+  if type(t) == "table" then
+    check_elements(t, 2)
+    local size = type(separator) == "string" and #separator * #t or 0
+    for i = 1, #t do
+      local text = rawget(t, i)
+      if type(text) == "string" then size = size + #text end
+    end
+    if size > BYTES_MAX then error("the text would be too long", 2) end
+  end
   return concat(t, separator, from, to)
 end
 
 function safe_table.sort(t, comparator)
   check_elements(t, 2)
-  if t ~= nil then check_write(t, 2) end
-  return sort(t, comparator)
+  check_write(t, 2)
+  if type(t) ~= "table" or (comparator ~= nil and type(comparator) ~= "function") then return sort(t, comparator) end
+  enter("table.sort")
+  return leave_or_raise(pcall(sort, t, comparator))
 end
+
+-- ---- coroutines ----------------------------------------------------------------------------------------------
+
+local safe_coroutine = {
+  create = create, running = coroutine.running, status = coroutine.status, yield = coroutine.yield,
+}
+
+function safe_coroutine.resume(co, ...)
+  if type(co) ~= "thread" then return resume(co, ...) end
+  enter("coroutine.resume")
+  return leave(resume(co, ...))
+end
+
+function safe_coroutine.wrap(body)
+  local co = create(body)
+  return function(...)
+    enter("a coroutine")
+    return leave_or_raise(resume(co, ...))
+  end
+end
+
+-- ---- views ---------------------------------------------------------------------------------------------------
 
 local function next_provider(pool, i)
   i = i + 1
@@ -168,21 +258,61 @@ local function next_provider(pool, i)
   if p ~= nil then return i, p end
 end
 
-local function safe_ipairs(t)
-  -- A pool is cdata, which the original refuses.
-  if type(t) == "cdata" then return next_provider, t, 0 end
-  return ipairs(t)
-end
+-- Functions that tell views from tables, or tables from cdata: with these a script cannot. kind_of(x) is "pool" or
+-- another true value for a view.
+local function view_functions(kind_of)
+  local functions = {}
 
-local function safe_pairs(t)
-  local contents = contents_of[t]
-  if not contents then return pairs(t) end
-  return function(_, key) return next(contents, key) end, t, nil
-end
+  functions.type = type
+  if kind_of ~= kind_of_protected then
+    function functions.type(...)
+      local kind = type(...)
+      return kind == "cdata" and "table" or kind
+    end
+  end
 
-local function safe_rawset(t, key, value)
-  if contents_of[t] or protected[t] then error("this table is read-only", 2) end
-  return rawset(t, key, value)
+  function functions.ipairs(t)
+    if type(t) == "cdata" then return next_provider, t, 0 end
+    return ipairs(t)
+  end
+
+  function functions.pairs(t)
+    local kind = kind_of(t)
+    if kind == "pool" then return next_provider, t, 0 end
+    if kind then error("the fields of a view cannot be listed", 2) end
+    local contents = contents_of[t]
+    if not contents then return pairs(t) end
+    return function(_, key) return next(contents, key) end, t, nil
+  end
+
+  function functions.next(t, key)
+    if kind_of(t) then error("next() is not for views: a pool has #pool places", 2) end
+    return next(t, key)
+  end
+
+  function functions.rawget(t, key)
+    if kind_of(t) then error("rawget() is not for views", 2) end
+    return rawget(t, key)
+  end
+
+  function functions.rawset(t, key, value)
+    if kind_of(t) or contents_of[t] then error("this table is read-only", 2) end
+    return rawset(t, key, value)
+  end
+
+  function functions.setmetatable(t, meta)
+    if kind_of(t) or kind_of(meta) then error("setmetatable() is not for views", 2) end
+    return setmetatable(t, meta)
+  end
+
+  function functions.unpack(t, from, to)
+    if kind_of(t) ~= "pool" then return unpack(t, from, to) end
+    local list = {}
+    for i = 1, #t do list[i] = t[i] end
+    return unpack(list, from, to)
+  end
+
+  return functions
 end
 
 -- ---- the environment -----------------------------------------------------------------------------------------
@@ -196,12 +326,13 @@ local function pick(from, ...)
   return out
 end
 
----The globals of a strategy; `lb` is its engine. Reading them is quick once the second result was called, which is
+---The globals of a strategy; `lb` is its engine, kind_of_view(x) tells what it is shown from what it has made: "pool",
+---another true value for the others. Reading them is quick once the second result was called, which is
 ---only for chunks that assign to no global: those would not be refused any more.
-local function environment(lb)
-  local globals = pick(_G, "assert", "error", "getmetatable", "next", "pcall", "rawequal", "rawget", "select",
-                       "setmetatable", "tonumber", "tostring", "type", "unpack", "_VERSION")
-  globals.ipairs, globals.pairs, globals.rawset = safe_ipairs, safe_pairs, safe_rawset
+local function environment(lb, kind_of_view)
+  local globals = pick(_G, "assert", "error", "getmetatable", "pcall", "rawequal", "select", "tonumber", "tostring",
+                       "_VERSION")
+  for name, value in pairs(view_functions(kind_of_view)) do globals[name] = value end
   globals.string = readonly("string", safe_string)
   globals.table = readonly("table", safe_table)
   globals.math = readonly("math", pick(math, "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg",
@@ -209,7 +340,7 @@ local function environment(lb)
                                        "modf", "pi", "pow", "rad", "random", "sin", "sinh", "sqrt", "tan", "tanh"))
   globals.bit = readonly("bit", pick(require("bit"), "arshift", "band", "bnot", "bor", "bswap", "bxor", "lshift",
                                      "rol", "ror", "rshift", "tobit", "tohex"))
-  globals.coroutine = readonly("coroutine", pick(coroutine, "create", "resume", "running", "status", "wrap", "yield"))
+  globals.coroutine = readonly("coroutine", safe_coroutine)
   globals.lb = lb
   globals.print = function(...)
     local words = {}
@@ -240,5 +371,5 @@ local function guard_strings()
   meta.__metatable = false
 end
 
-return { environment = environment, guard_strings = guard_strings, is_protected = is_protected, protect = protect,
-         readonly = readonly, rawget = rawget, string = safe_string, table = safe_table }
+return { environment = environment, guard_strings = guard_strings, kind_of_protected = kind_of_protected,
+         protect = protect, readonly = readonly, recover = recover, string = safe_string, table = safe_table }

@@ -15,6 +15,7 @@ local TYPES = read("strategies/types/moongate.lua")
 local MANUAL = read("strategies/README.md")
 local BOUNDARY = read("core/script/abi_decl.h")
 local RUNTIME = read("scripts/runtime/runtime.lua")
+local CHECKS = read("scripts/runtime/strategy_checks.lua")
 
 local function set(...)
   local out = {}
@@ -159,18 +160,18 @@ end)
 
 -- ---- the strategy's own table ------------------------------------------------------------------------------------
 
-test("callbacks and fields: annotations, runtime, manual", function()
-  local types, runtime, manual = annotated("Strategy"), {}, {}
+test("callbacks and fields: annotations, program, manual", function()
+  local types, program, manual = annotated("Strategy"), {}, {}
   for _, name in ipairs({ "CALLBACKS", "FIELDS" }) do
-    local listed = assert(RUNTIME:match("local " .. name .. " = (%b{})"), name)
-    for field in listed:gmatch("([%w_]+) = ") do runtime[field] = true end
+    local listed = assert(CHECKS:match("local " .. name .. " = (%b{})"), name)
+    for field in listed:gmatch("([%w_]+) = ") do program[field] = true end
   end
   for name in pairs(documented("The table")) do manual[name:match("^%w+")] = true end
-  expect_same("the annotations", types, "the runtime", runtime)
+  expect_same("the annotations", types, "the program", program)
   expect_same("the annotations", types, "the manual", manual)
   local options = {}
-  for name in RUNTIME:match("local OPTION_FIELDS = (%b{})"):gmatch("([%w_]+) = ") do options[name] = true end
-  expect_same("the annotations", annotated("Option"), "the runtime", options)
+  for name in CHECKS:match("local OPTION_FIELDS = (%b{})"):gmatch("([%w_]+) = ") do options[name] = true end
+  expect_same("the annotations", annotated("Option"), "the program", options)
 end)
 
 -- ---- lb ----------------------------------------------------------------------------------------------------------

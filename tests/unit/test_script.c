@@ -650,18 +650,39 @@ static void load_errors_name_the_line(void) {
       {"return { abi = 1, select = print, init = function()\n while true do pcall(function() while true do "
        "end end) end end }",
        NULL, "my.lua:2: the script takes too long and was stopped"},
-      {"local ffi = require('ffi')", NULL, "my.lua:1: attempt to call global 'require' (a nil value)"},
+      {"local ffi = require('ffi')", NULL,
+       "my.lua:1: attempt to call global 'require' (a nil value): a strategy has no I/O, loads no code, and "
+       "has no modules "
+       "but the sandbox's own"},
       {"return { abi = 1, select = print }", "return { x = 1 }",
-       "my.lua:1: this strategy has no option x (strategyOptions)"},
+       "my.lua:1: this strategy has no option x (strategyOptions); it has none"},
       {"return { abi = 1, select = print,\n options = { limit = { default = 5, max = 9 } } }",
        "return { limt = 1 }",
-       "my.lua:2: this strategy has no option limt (strategyOptions) (did you mean \"limit\"?)"},
+       "my.lua:2: this strategy has no option limt (strategyOptions) (did you mean \"limit\"?); it has "
+       "limit"},
       {"return { abi = 1, select = print,\n options = {\n limit = { default = 5, max = 9 } } }",
        "return { limit = 10 }", "my.lua:3: strategyOptions.limit is 10, allowed is any to 9"},
       {"return { abi = 1, select = print,\n options = {\n limit = { default = 5 } } }",
        "return { limit = 'x' }", "my.lua:3: strategyOptions.limit must be a number, not a string"},
       {"return { abi = 1, select = print,\n options = {\n limit = { defualt = 5 } } }", NULL,
        "my.lua:3: the option limit has no defualt (did you mean \"default\"?)"},
+      {"return { abi = 1, select = print,\n options = {\n limit = { default = 5, min = 'a' } } }", NULL,
+       "my.lua:3: min of the option limit must be a number, not a string"},
+      {"return { abi = 1, select = print,\n options = {\n limit = { default = 5, min = 6 } } }", NULL,
+       "my.lua:3: the default of the option limit is 5, allowed is 6 to any"},
+      {"return { abi = 1, select = print,\n options = {\n limit = { default = 5, type = 'string' } } }", NULL,
+       "my.lua:3: the default of the option limit is a number, and its type is string"},
+      {"return { abi = 1, select = print,\n options = {\n limit = { default = print } } }", NULL,
+       "my.lua:3: the default of the option limit is a function: number, string, boolean and table are "
+       "possible"},
+      {"return { abi = 1, select = print,\n options = {\n { default = 5 } } }", NULL,
+       "my.lua:3: options are named: the entry 1 has no name"},
+      {"return { abi = '1', select = print }", NULL,
+       "my.lua:1: abi = \"1\" is not known, this program speaks abi = 1"},
+      {"return { abi = 1, select = print,\n name = ('x'):rep(65) }", NULL,
+       "my.lua:2: name must be 1 to 64 characters, none of them a control character"},
+      {"return { abi = 1, select = print,\n name = 'a\\nb' }", NULL,
+       "my.lua:2: name must be 1 to 64 characters, none of them a control character"},
   };
   for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
     CHECK(!open_script_with(cases[i].script, 3, cases[i].options));
