@@ -180,14 +180,20 @@ static void put_load(struct json_writer *w, struct shared *s) {
   json_close(w, '}');
 }
 
+/* Empty: none is. Control's word comes a moment after the worker's own. */
+static const char *why_benched(const struct strategy_status *status, const struct strategy_totals *totals) {
+  if (status->benched[0] || !(totals->n_benched || totals->n_dead)) return status->benched;
+  return totals->last_error[0] ? totals->last_error : "too many errors";
+}
+
 void admin_health(struct exchange *x) {
   struct shared *s = x->flow->shared;
   struct strategy_status strategy;
   shared_copy_status(s, &strategy);
   struct strategy_totals totals;
   generation_stats(x->plan, &totals);
-  bool is_benched = strategy.benched[0] || totals.n_benched || totals.n_dead;
-  const char *status = judge(x->plan, is_benched, clock_mono_ms());
+  const char *why = why_benched(&strategy, &totals);
+  const char *status = judge(x->plan, *why, clock_mono_ms());
   struct json_writer w;
   begin(x, &w);
   json_open(&w, '{');
@@ -202,10 +208,10 @@ void admin_health(struct exchange *x) {
   json_key(&w, "generation");
   json_int(&w, (int64_t)x->plan->generation);
   json_key(&w, "phase");
-  json_cstring(&w, is_benched ? "benched" : "serving");
+  json_cstring(&w, *why ? "benched" : "serving");
   json_key(&w, "errors");
   json_int(&w, (int64_t)totals.errors);
-  put_text(&w, "benched", strategy.benched);
+  put_text(&w, "benched", why);
   put_text(&w, "lastReloadError", strategy.last_error);
   put_text(&w, "guard", strategy.guard);
   json_close(&w, '}');
@@ -267,6 +273,7 @@ void admin_strategy(struct exchange *x) {
   struct strategy_totals totals;
   shared_copy_status(x->flow->shared, &status);
   generation_stats(x->plan, &totals);
+  const char *why = why_benched(&status, &totals);
   struct json_writer w;
   begin(x, &w);
   json_open(&w, '{');
@@ -280,7 +287,7 @@ void admin_strategy(struct exchange *x) {
   json_key(&w, "since");
   json_int(&w, (int64_t)status.since_wall_ms);
   json_key(&w, "phase");
-  json_cstring(&w, status.benched[0] || totals.n_benched || totals.n_dead ? "benched" : "serving");
+  json_cstring(&w, *why ? "benched" : "serving");
   json_key(&w, "errors");
   json_int(&w, (int64_t)totals.errors);
   put_text(&w, "lastError", totals.last_error);
@@ -292,7 +299,7 @@ void admin_strategy(struct exchange *x) {
   json_key(&w, "failedReloads");
   json_int(&w, (int64_t)status.reloads_failed);
   put_text(&w, "lastReloadError", status.last_error);
-  put_text(&w, "benched", status.benched);
+  put_text(&w, "benched", why);
   put_text(&w, "guard", status.guard);
   json_close(&w, '}');
   answer(x, 200);

@@ -47,6 +47,16 @@ const IN_SELECT = {
   'reaches for load': 'loadstring("return 1")()',
   'reaches through getmetatable': 'getmetatable("").__index.rep = nil',
   'reaches through setfenv': 'setfenv(1, {})',
+  'calls itself through gsub': 'local function f() return (("x"):gsub("x", f)) end f()',
+  'nests coroutines without end': 'local function f() return coroutine.wrap(f)() end f()',
+  'calls what is slow again and again': 'local s = ("x"):rep(2^20) s = s .. s s = s .. s s = s .. s while true do s:upper() end',
+  'throws a huge text': 'error(("x"):rep(2^20))',
+  'throws what is neither text nor printable': 'error("\\255\\254\\27[31m\\n\\0")',
+  'returns a table that answers for itself': 'return setmetatable({}, { __index = function() return 1 end, __len = function() return 5 end })',
+  'writes to a provider': 'pool[1].weight = 0',
+  'fills what is common to all': 'for i = 1, 2000 do lb.shared.set("k" .. i, ("v"):rep(1024)) end error("full")',
+  'asks for counters without end': 'for i = 1, 1e6 do lb.counter("c" .. i) end',
+  'floods the log': 'while true do lb.log("warn", ("x"):rep(1000)) end',
   'matches a hostile pattern': 'return (("a"):rep(100000)):find((".-"):rep(8) .. "b")',
 };
 
@@ -88,6 +98,11 @@ for (const guard of ['strict', 'fast']) {
         assert.ok(slowest < 2000 * SLOW, `one waited for ${slowest} ms`);
         const { status, strategy } = await health(moon);
         assert.equal(status, 'degraded');
+        for (const path of ['/health', '/admin/strategy']) {
+          const page = new TextDecoder('utf-8', { fatal: true }).decode((await ask(moon, { path })).body);
+          // eslint-disable-next-line no-control-regex
+          assert.doesNotMatch(page, /[\u0000-\u0008\u000b-\u001f\u007f]/, path);
+        }
         // Where it went wrong; what came back, memory and what was cut off by force have the line where the callback begins.
         assert.match(strategy.benched, /hostile\.lua:[12]: \w+: /);
         // The version before decides again.
@@ -97,3 +112,52 @@ for (const guard of ['strict', 'fast']) {
     }
   });
 }
+
+// ---- between requests ----
+
+// On line 2, once a request was a live one: each worker has a state of its own, and so has control.
+const LATER = {
+  'an error in tick': 'tick = function() if lb.shared.get("live") then error("no") end end',
+  'a loop in tick': 'tick = function() if lb.shared.get("live") then while true do end end end',
+  'a loop in health': 'health = function() if lb.shared.get("live") then while true do end end end',
+  'nonsense from health': 'health = function() if lb.shared.get("live") then return "down" end end',
+};
+const afterLive = (member) => `return { abi = 1, name = "hostile", select = function(_, req) if req.session_key == "live" then lb.shared.set("live", true) end return 1 end,
+  ${member} }\n`;
+
+for (const [what, member] of Object.entries(LATER)) {
+  test(`${what} is named with file and line, and costs nobody an answer`, async (t) => {
+    const file = path.join(temporaryFolder(t), 'hostile.lua');
+    writeFileSync(file, afterLive(member));
+    const { moon } = await setup(t, { providers: 2, strategy: file, workers: 1, reload: { watch: false }, healthCheckInterval: 100 });
+    assert.equal((await chat(moon, {}, { 'X-Session-Id': 'live' })).status, 200);
+    const lastError = async () => (await ask(moon, { path: '/admin/strategy' })).json().lastError ?? '';
+    await eventually(async () => /hostile\.lua:2: (tick|health): /.test(await lastError()), 8000, 'its name');
+    for (let i = 0; i < 10; i++) assert.equal((await chat(moon)).status, 200);
+    const { loadBalancer } = await health(moon);
+    assert.ok(loadBalancer.providers.every((p) => p.isHealthy), 'the engine\'s own rules hold');
+  });
+}
+
+test('what an older version hands over does not keep a newer one out for ever', async (t) => {
+  const file = path.join(temporaryFolder(t), 'handed.lua');
+  const version = (name, init, data) => `return { abi = 1, name = "${name}", select = function() return 1 end,
+  init = function(_, _, previous) ${init} end,
+  export = function() return ${data} end }\n`;
+  writeFileSync(file, version('first', '', '{ costs = 5 }'));
+  const { moon } = await setup(t, { providers: 1, strategy: file, reload: { watch: false } });
+  const load = async (text) => {
+    writeFileSync(file, text);
+    return ask(moon, { method: 'POST', path: '/admin/reload' });
+  };
+  const careless = await load(version('careless', 'if previous then for k in pairs(previous.costs) do end end', '{ costs = {} }'));
+  assert.equal(careless.status, 422);
+  assert.match(careless.text(), /handed\.lua:2: .*\(with what the version before has exported\)/);
+  assert.equal((await health(moon)).strategy.name, 'first');
+  const careful = await load(version('careful', 'local c = previous and previous.costs if type(c) ~= "table" then c = {} end return c', '{ costs = {} }'));
+  assert.equal(careful.status, 200, careful.text());
+  for (const data of ['(function() local t = {} t.t = t return t end)()', '{ f = print }', 'error("no")', '("x"):rep(2^21)']) {
+    assert.equal((await load(version('odd', '', data))).status, 422, 'a version is tried with its own export');
+  }
+  assert.equal((await health(moon)).strategy.name, 'careful');
+});
