@@ -8,6 +8,7 @@
 #include "script/store.h"
 
 #include "base/base.h"
+#include "base/log.h"
 #include "base/rand.h"
 #include "base/siphash.h"
 #include "script/guard.h"
@@ -129,6 +130,15 @@ static void delete_locked(struct store *s, const char *key, uint32_t len) {
   s->n--;
 }
 
+/* A script may overlook it. */
+SELDOM static void tell_full(void) {
+  static struct log_limit limit;
+  unsigned suppressed;
+  if (!of_trial && log_limit_pass(&limit, 1, 60000, &suppressed))
+    log_warn("lb.shared is full: its %d keys stay until a strategy deletes them or the process ends",
+             STORE_KEYS_MAX);
+}
+
 unsigned store_count(void) {
   struct store *s = lock();
   unsigned n = s->n;
@@ -182,6 +192,7 @@ int32_t lb_abi_store_set(const char *key, uint32_t len, int32_t kind, double num
     }
   }
   unlock(s);
+  if (UNLIKELY(kind == LB_STORE_FULL)) tell_full();
   return kind;
 }
 
@@ -197,5 +208,6 @@ int32_t lb_abi_store_incr(const char *key, uint32_t len, double by, struct lb_va
     if (result == LB_STORE_NUMBER) out->number = e->number += by;
   }
   unlock(s);
+  if (UNLIKELY(result == LB_STORE_FULL)) tell_full();
   return result;
 }
