@@ -558,6 +558,22 @@ int control_check(const struct options *o) {
   return code;
 }
 
+/* "file: fine: strategy prequal with init, select, tick" */
+static void print_fine(const char *file, struct plan *plan) {
+  char err[SCRIPT_ERROR_MAX];
+  struct generation *g = generation_new(plan, 0, NULL, err);
+  printf("%s: fine", file);
+  for (int i = 0, n = 0; g && i < CALLBACK_N; i++) {
+    /* In the order in which they are called. */
+    enum callback c = i == 0 ? CALLBACK_INIT : (enum callback)(i - 1);
+    if (!generation_implements(g, c)) continue;
+    if (n++ == 0) printf(": strategy %s with ", generation_strategy_name(g));
+    printf("%s%s", n > 1 ? ", " : "", generation_callback_name(g, c));
+  }
+  printf("\n");
+  generation_free(g);
+}
+
 int control_check_strategy(const char *file) {
   struct registry *registry = registry_new();
   struct settings_report report;
@@ -578,7 +594,7 @@ int control_check_strategy(const char *file) {
   print_lines(stderr, "", buf_span(&report.problems));
   int code = plan ? 0 : 1;
   if (plan) {
-    printf("%s: fine\n", file);
+    print_fine(file, plan);
     plan_unref(&plan);
   }
   settings_report_release(&report);

@@ -169,6 +169,8 @@ static const char *in_words(const char *what, const char **rest) {
                                        "'setfenv'",    "'getfenv'", "'module'",   "'collectgarbage'",
                                        "'newproxy'"};
   *rest = "";
+  if (strstr(what, "global 'env'") || strstr(what, "global 'discover'"))
+    *rest = ": that is for configurations, which `moongate check` is for";
   if (strcmp(what, "attempt to write to constant location") == 0)
     return "views are read-only, what is yours belongs into the state";
   if (strncmp(what, attempt, sizeof attempt - 1) != 0) return what;
@@ -612,6 +614,10 @@ bool generation_is_ours(const struct generation *g) {
 
 bool generation_has_prefix_hash(const struct generation *g) {
   return g->has_prefix_hash;
+}
+
+const char *generation_callback_name(const struct generation *g, enum callback c) {
+  return g->what[c];
 }
 
 enum generation_phase generation_phase(const struct generation *g) {

@@ -50,6 +50,8 @@ bool generation_implements(const struct generation *g, enum callback c);
 bool generation_is_ours(const struct generation *g);
 /* False: its strategy is one of ours that does not look at prefix_hash, which need not be computed. */
 bool generation_has_prefix_hash(const struct generation *g);
+/* The script's word for it: "select" or "score". */
+const char *generation_callback_name(const struct generation *g, enum callback c);
 
 /* ---- trouble: the next three may be asked from any thread ---- */
 

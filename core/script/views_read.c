@@ -233,6 +233,74 @@ static int api_counter_add(lua_State *L) {
   return 1;
 }
 
+/* ---- lb.shared: get(key), set(key, value or nil), incr(key, by), see program_store() in lb.lua ---- */
+
+static const char *key_at(lua_State *L, uint32_t *len) {
+  size_t size;
+  const char *key = luaL_checklstring(L, 1, &size);
+  *len = (uint32_t)size;
+  return key;
+}
+
+static int store_get(lua_State *L) {
+  struct lb_value value;
+  uint32_t len;
+  const char *key = key_at(L, &len);
+  switch (lb_abi_store_get(key, len, &value)) {
+  case LB_STORE_NUMBER: lua_pushnumber(L, value.number); break;
+  case LB_STORE_BOOLEAN: lua_pushboolean(L, value.number != 0); break;
+  case LB_STORE_TEXT: lua_pushlstring(L, value.text, value.len); break;
+  default: lua_pushnil(L);
+  }
+  return 1;
+}
+
+static int store_set(lua_State *L) {
+  size_t text_len = 0;
+  uint32_t len;
+  const char *key = key_at(L, &len), *text = NULL;
+  int32_t kind = LB_STORE_NOTHING;
+  double number = 0;
+  switch (lua_type(L, 2)) {
+  case LUA_TNUMBER:
+    kind = LB_STORE_NUMBER;
+    number = lua_tonumber(L, 2);
+    break;
+  case LUA_TBOOLEAN:
+    kind = LB_STORE_BOOLEAN;
+    number = lua_toboolean(L, 2);
+    break;
+  case LUA_TSTRING:
+    kind = LB_STORE_TEXT;
+    text = lua_tolstring(L, 2, &text_len);
+    break;
+  default: break;
+  }
+  lua_pushboolean(L, lb_abi_store_set(key, len, kind, number, text, (uint32_t)text_len) != LB_STORE_FULL);
+  return 1;
+}
+
+static int store_incr(lua_State *L) {
+  struct lb_value value;
+  uint32_t len;
+  const char *key = key_at(L, &len);
+  switch (lb_abi_store_incr(key, len, luaL_checknumber(L, 2), &value)) {
+  case LB_STORE_NUMBER: lua_pushnumber(L, value.number); break;
+  case LB_STORE_FULL: lua_pushboolean(L, 0); break;
+  default: lua_pushnil(L);
+  }
+  return 1;
+}
+
+static void push_store(lua_State *L) {
+  static const struct luaL_Reg FUNCTIONS[] = {{"get", store_get}, {"set", store_set}, {"incr", store_incr}};
+  lua_createtable(L, 0, 3);
+  for (size_t i = 0; i < ARRAY_LEN(FUNCTIONS); i++) {
+    lua_pushcfunction(L, FUNCTIONS[i].func);
+    lua_setfield(L, -2, FUNCTIONS[i].name);
+  }
+}
+
 /* ---- making ---- */
 
 static void push_names(lua_State *L, const char *const *names, int n) {
@@ -306,4 +374,6 @@ void views_push_api(lua_State *L, struct generation *g) {
     lua_pushcclosure(L, FUNCTIONS[i].func, 1);
     lua_setfield(L, -2, FUNCTIONS[i].name);
   }
+  push_store(L);
+  lua_setfield(L, -2, "store");
 }

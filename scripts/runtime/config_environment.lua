@@ -68,6 +68,7 @@ local function environment()
       if REFUSED[name] then
         hint = ' in a configuration file (plain Lua without I/O, and env("NAME"))'
       end
+      if name == "lb" then hint = ": it is for strategies, which `moongate strategy check` is for" end
       local what = REFUSED[name] and "is not available" or "is not defined"
       report.add_problem(("%s %s%s"):format(tostring(name), what, hint), line)
       return nil

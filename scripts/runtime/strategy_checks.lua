@@ -53,6 +53,9 @@ local function check_strategy(strategy, version, fail)
     fail({}, "a strategy returns one table, this file returned %s", strategy == nil and "nothing" or type(strategy))
   end
   local abi = strategy.abi
+  if abi == nil and type(strategy.providers) == "table" then
+    fail({}, "this is a configuration, which `moongate check` is for: a strategy has abi = %d and select", version)
+  end
   if abi == nil then fail({}, "the field abi is missing: abi = %d", version) end
   if abi ~= version then
     fail({ "abi" }, "abi = %s is not known, this program speaks abi = %d", in_source(abi), version)

@@ -114,6 +114,32 @@ test('strategies/README.md names every flag of simulate, and no other', async ()
   assert.deepEqual(written.sort(), real.sort());
 });
 
+test('strategy check says what it found, and what to do with the wrong kind of file', async (t) => {
+  const folder = temporaryFolder(t);
+  const check = async (text, command = ['strategy', 'check']) => {
+    const file = path.join(folder, 'mine.lua');
+    writeFileSync(file, text);
+    const r = await runMoongate([...command, file]);
+    return `${r.code} ${r.stdout}${r.stderr}`.replaceAll(folder, '');
+  };
+  assert.equal(await check('return { abi = 1, name = "mine", tick = function() end, score = function() return 1 end }'),
+    '0 /mine.lua: fine: strategy mine with score, tick\n');
+  const cases = [
+    ['return { abi = 1, select = function() return 1 end,\n  options = { limit = 5 } }', /^1 \/mine\.lua:2: the option limit needs a table, such as \{ default = 5 \}$/m],
+    ['return { abi = 1, select = function() return 1 end,\n  on_retry = print }', /^1 \/mine\.lua:2: a strategy has no field on_retry$/m],
+    ['return { abi = 1, select = function(_, _, pool)\n  return pool[1].inflight end }', /mine\.lua:2: select: a provider has no field inflight \(did you mean "in_flight"\?\)/],
+    ['return { abi = 1, select = function(_, _, pool)\n  return pool[1] end }', /mine\.lua:1: select: must return an index \(p\.index of a provider p\), a list of them, or nil/],
+    ['return { abi = 1, select = function(_, _, pool)\n  return #pool + 1 end }', /mine\.lua:1: select: returned 4, which is no index of a candidate \(1 to #pool\)/],
+    ['return { abi = 1, select = function(_, _, pool)\n  pool[1].weight = 0 return 1 end }', /mine\.lua:2: select: views are read-only, what is yours belongs into the state/],
+    ['return { abi = 1, select = function(_, _, pool)\n  local n = lb.filter.below(pool) return #n end }', /mine\.lua:2: select: lb\.filter\.below: a number is expected, not nil/],
+    ['local json = require("cjson")\nreturn {}', /mine\.lua:1: attempt to call global 'require' \(a nil value\): a strategy has no I\/O/],
+    ['return { providers = { "http://10.0.0.5:8000/v1" } }', /mine\.lua:1: this is a configuration, which `moongate check` is for/],
+    ['return { apiKey = env("KEY") }', /mine\.lua:1: .*`moongate check`/],
+  ];
+  for (const [text, message] of cases) assert.match(await check(text), message, text);
+  assert.match(await check('local least = lb.pick.least\nreturn {}', ['check']), /mine\.lua:1: lb is not defined.*`moongate strategy check`/);
+});
+
 // Every field that the annotations name can be read by a script in the program, in both kinds of view.
 const TYPES = readFileSync(path.join(ROOT, 'strategies/types/moongate.lua'), 'utf8');
 const fieldsOf = (name) => {
