@@ -94,7 +94,7 @@ static double add_on_trial(uint32_t counter, int64_t by) {
   return (double)*count;
 }
 
-double lb_abi_counter_add(uint32_t counter, double n) {
+LB_MAY_BE_LEFT double lb_abi_counter_add(uint32_t counter, double n) {
   if (!(fabs(n) <= 0x1p53)) return NAN;
   int64_t by = (int64_t)n;
   bool is_own = counter >= OF_TRIAL && trial && counter - OF_TRIAL < trial->n_own;
@@ -104,14 +104,14 @@ double lb_abi_counter_add(uint32_t counter, double n) {
   return (double)(int64_t)((uint64_t)before + (uint64_t)by);
 }
 
-double lb_abi_turn(uint32_t key) {
+LB_MAY_BE_LEFT double lb_abi_turn(uint32_t key) {
   if (UNLIKELY(trial != NULL)) return (double)++trial->turns;
   return (double)__atomic_add_fetch(&turns[key >> (32 - TURNS_BITS)], 1, __ATOMIC_RELAXED);
 }
 
 /* ---- clock, chance, log ---- */
 
-double lb_abi_now_ms(void) {
+LB_MAY_BE_LEFT double lb_abi_now_ms(void) {
   return (double)clock_mono_us() / 1000;
 }
 
@@ -130,7 +130,7 @@ static struct rng *seeded_chance(void) {
   return &chance;
 }
 
-double lb_abi_random(void) {
+LB_MAY_BE_LEFT double lb_abi_random(void) {
   return rng_double(seeded_chance());
 }
 
@@ -193,7 +193,7 @@ uint32_t abi_state(uint32_t provider_state) {
   return provider_state < ARRAY_LEN(states) ? states[provider_state] : LB_DOWN;
 }
 
-void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
+LB_MAY_BE_LEFT void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
   const struct generation *g = container_of(call, struct generation, call);
   if (slot == 0 || slot > g->plan->n_entries) return;
   const struct provider *p = g->plan->entries[slot - 1].provider;
@@ -225,7 +225,7 @@ void lb_abi_stats_fill(struct lb_call *call, uint32_t slot) {
 }
 
 /* The n-th number depends on the request's seed, the attempt and n alone, so that a replay repeats. */
-double lb_abi_request_random(struct lb_call *call) {
+LB_MAY_BE_LEFT double lb_abi_request_random(struct lb_call *call) {
   uint64_t seed;
   memcpy(&seed, &call->request->seed, sizeof seed);
   struct rng rng;

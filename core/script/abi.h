@@ -29,6 +29,12 @@ OUTCOME_MAP(ABI_SAME_CLASS_)
 #undef ABI_SAME_CLASS_
 
 /*
+ * For functions above that take no lock and change nothing but what belongs to the caller's generation: the guard may end a
+ * call of compiled code at any of their instructions, see guard.h.
+ */
+#define LB_MAY_BE_LEFT __attribute__((section("lb_may_be_left")))
+
+/*
  * For simulations, which must repeat: lb.random() of this thread follows `seed` from now on, and turns and counters
  * start at 0 again. Not while other threads run scripts.
  */

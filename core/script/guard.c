@@ -3,7 +3,8 @@
  *
  * Thread: its own, and the signal handler on the watched one.   Owns: the slots.
  * Invariant: L of a slot is touched under the lock, and only while the slot is in use; the handler jumps only when
- * the interrupted instruction belongs to compiled Lua or to LuaJIT, where no lock is held and nothing of ours is half done.
+ * the interrupted instruction belongs to compiled Lua, to LuaJIT or to one of ours that says so, where no lock is held and
+ * nothing is half done that anybody sees again.
  *
  *   seq odd, the same at two looks -> over budget: hook counts -> GUARD_GRACE_*: hook stops
  *                                  -> over GUARD_JUMP_MS: GUARD_SIGNALS signals -> jump
@@ -171,8 +172,13 @@ static bool find_objects(void) {
   return true;
 }
 
+/* Functions that compiled code calls, see LB_MAY_BE_LEFT: where most of a loop's time is spent in them, signals would hardly
+   ever find the loop itself. The linker tells where they are. */
+extern const char __start_lb_may_be_left[], __stop_lb_may_be_left[];
+
 /* Compiled code belongs to no object. */
 static bool may_be_left(uintptr_t pc) {
+  if (pc >= (uintptr_t)__start_lb_may_be_left && pc < (uintptr_t)__stop_lb_may_be_left) return true;
   unsigned n = __atomic_load_n(&n_ranges, __ATOMIC_ACQUIRE);
   for (unsigned i = 0; i < n; i++)
     if (pc >= ranges[i].from && pc < ranges[i].to) return ranges[i].is_luajit;

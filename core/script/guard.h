@@ -20,7 +20,7 @@
 #include <time.h>
 
 /*
- * A compiled loop is left after so much processor time. While the thread is inside a library other than LuaJIT's it cannot
+ * A compiled loop is left after so much processor time. While the thread is in a library other than LuaJIT's it cannot
  * be left; when that lasts until GUARD_ABORT_MS the process ends, which a service manager notices and a stuck worker would
  * not.
  */
@@ -109,10 +109,7 @@ void guard_abandon(struct guard_slot *s);
 void guard_disarm(struct guard_slot *s);
 /* From within a call in compiled code, for LuaJIT's allocator: the call ends here with GUARD_LEFT_BEHIND. */
 NORETURN void guard_leave_behind(struct guard_slot *s);
-/*
- * Before a function that compiled code calls returns to it, nothing locked any more: where such a function takes most of a
- * loop's time, signals would hardly ever find the loop itself.
- */
+/* Before a function that compiled code calls, and that has locked something, returns to it; the others are LB_MAY_BE_LEFT. */
 extern _Thread_local struct guard_slot *guard_inside; /* whose compiled code was entered last */
 static inline void guard_safe_point(void) {
   struct guard_slot *s = guard_inside;

@@ -127,7 +127,7 @@ static uint32_t one_of(const struct pick_facts *f, const double *loads, uint32_t
 }
 
 /* Nothing in these rounds has to be guessed by the processor: which candidate is the best changes all the time. */
-uint32_t lb_abi_least(const struct lb_call *call) {
+LB_MAY_BE_LEFT uint32_t lb_abi_least(const struct lb_call *call) {
   const struct generation *g = generation_of(call);
   const struct pick_facts *f = facts_of(call);
   double loads[PLAN_PROVIDERS_MAX];
@@ -206,7 +206,7 @@ static uint32_t in_known_tiers(const struct generation *g, const struct pick_fac
   return in_further_tiers(g, f, loads, full);
 }
 
-uint32_t lb_abi_tiered(const struct lb_call *call, double full, bool has_scores) {
+LB_MAY_BE_LEFT uint32_t lb_abi_tiered(const struct lb_call *call, double full, bool has_scores) {
   const struct generation *g = generation_of(call);
   double own[PLAN_PROVIDERS_MAX];
   if (!has_scores) return in_known_tiers(g, facts_of(call), full);
@@ -215,7 +215,8 @@ uint32_t lb_abi_tiered(const struct lb_call *call, double full, bool has_scores)
   return in_tiers(g, facts_of(call), own, full);
 }
 
-uint32_t lb_abi_cheapest(struct lb_call *call, double tokens_in, double tokens_out, double full) {
+LB_MAY_BE_LEFT uint32_t lb_abi_cheapest(struct lb_call *call, double tokens_in, double tokens_out,
+                                        double full) {
   const struct generation *g = generation_of(call);
   const struct pick_facts *f = facts_of(call);
   double costs[PLAN_PROVIDERS_MAX];
@@ -224,14 +225,14 @@ uint32_t lb_abi_cheapest(struct lb_call *call, double tokens_in, double tokens_o
   return in_tiers(g, f, costs, full);
 }
 
-uint32_t lb_abi_better(uint32_t both, double first, double second) {
+LB_MAY_BE_LEFT uint32_t lb_abi_better(uint32_t both, double first, double second) {
   uint32_t low = both & 0xffff, high = both >> 16, is_second = (second < first) | (first != first);
   return low ^ ((low ^ high) & (0 - is_second));
 }
 
 /* ---- the script's own numbers ---- */
 
-uint32_t lb_abi_lowest(const struct lb_call *call, uint32_t n) {
+LB_MAY_BE_LEFT uint32_t lb_abi_lowest(const struct lb_call *call, uint32_t n) {
   uint16_t tied[PLAN_PROVIDERS_MAX + 1];
   if (n > PLAN_PROVIDERS_MAX) n = PLAN_PROVIDERS_MAX;
   double lowest = lowest_of(call->scores, n);
@@ -274,7 +275,7 @@ static uint32_t draw_other(const struct generation *g, const struct pick_facts *
   return with_part(g, find_part(f, g->n_shown, x), skipped);
 }
 
-uint32_t lb_abi_draw(const struct lb_call *call) {
+LB_MAY_BE_LEFT uint32_t lb_abi_draw(const struct lb_call *call) {
   const struct generation *g = generation_of(call);
   uint32_t n = g->n_shown;
   if (n == 0) return 0;
@@ -305,7 +306,7 @@ static uint32_t draw_two_uneven(const struct generation *g, const struct pick_fa
   return second == n ? first + 1 : (first + 1) | (second + 1) << 16;
 }
 
-uint32_t lb_abi_draw_two(const struct lb_call *call) {
+LB_MAY_BE_LEFT uint32_t lb_abi_draw_two(const struct lb_call *call) {
   const struct generation *g = generation_of(call);
   uint32_t n = g->n_shown;
   if (n < 2) return n;
@@ -318,7 +319,7 @@ uint32_t lb_abi_draw_two(const struct lb_call *call) {
   return (first + 1) | (second + 1) << 16;
 }
 
-uint32_t lb_abi_p2c(const struct lb_call *call) {
+LB_MAY_BE_LEFT uint32_t lb_abi_p2c(const struct lb_call *call) {
   const struct generation *g = generation_of(call);
   uint32_t both = lb_abi_draw_two(call), first = both & 0xffff, second = both >> 16;
   if (!second) return first;
@@ -329,7 +330,7 @@ uint32_t lb_abi_p2c(const struct lb_call *call) {
 
 /* ---- smooth weighted round robin ---- */
 
-uint32_t lb_abi_smooth(struct lb_call *call) {
+LB_MAY_BE_LEFT uint32_t lb_abi_smooth(struct lb_call *call) {
   struct generation *g = container_of(call, struct generation, call);
   double highest = 0, total = 0;
   uint32_t best = 0;
@@ -420,7 +421,7 @@ SELDOM static uint32_t shortest_exactly(const struct pick_facts *f, const double
  * Each candidate draws from the key how long it would wait, -ln u / weight, and the shortest wait of those with room wins.
  * Mostly nobody else comes close, and no logarithm is needed.
  */
-uint32_t lb_abi_rendezvous(const struct lb_call *call, double key, double factor) {
+LB_MAY_BE_LEFT uint32_t lb_abi_rendezvous(const struct lb_call *call, double key, double factor) {
   const struct generation *g = generation_of(call);
   const struct pick_facts *f = facts_of(call);
   double waits[PLAN_PROVIDERS_MAX];

@@ -133,6 +133,24 @@ static void slow_instructions_end(void) {
   EACH_HARMS_NOBODY(harms);
 }
 
+/* Where nearly all of a compiled loop's time is spent in functions of ours. */
+static void loops_over_our_functions_end(void) {
+  static const struct harm harms[] = {
+      {"while req:rand() do end", TOO_LONG},
+      {"while lb.random() do end", TOO_LONG},
+      {"while lb.now_ms() do end", TOO_LONG},
+      {"while lb.turn(pool) do end", TOO_LONG},
+      {"local c = lb.counter('x') while c:add() do end", TOO_LONG},
+      {"while pool[1].dispatched do end", TOO_LONG},
+      {"while lb.pick.least(pool) do end", TOO_LONG},
+      {"while lb.pick.rendezvous(pool, 'some text') do end", TOO_LONG},
+      {"while req:header('x-nothing') == nil do end", TOO_LONG},
+      {"while lb.hash('x') do end", TOO_LONG},
+      {"while lb.shared.get('x') == nil do end", TOO_LONG},
+  };
+  EACH_HARMS_NOBODY(harms);
+}
+
 static void one_call_into_c_is_short(void) {
   static const struct harm harms[] = {
       {"return #string.rep(123, 2e7)", "the repeated text would be too long"},
@@ -265,6 +283,7 @@ static void views_do_not_tell_what_they_are(void) {
 static void *run(void *arg) {
   (void)arg;
   RUN(slow_instructions_end);
+  RUN(loops_over_our_functions_end);
   RUN(one_call_into_c_is_short);
   RUN(memory_ends_where_compiled_code_asks_for_it);
   RUN(calls_within_calls_end_before_the_stack);
