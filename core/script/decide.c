@@ -73,20 +73,20 @@ SELDOM static void note_time(struct callback_stats *s, uint64_t start_ns) {
 SELDOM static void note_failure(struct generation *g, enum callback which, int status) {
   lua_State *L = g->L;
   if (status == GUARD_LEFT_BEHIND) {
-    generation_die(g, which);
+    fault_leave_behind(g, which);
     return;
   }
   if (status == LUA_ERRMEM) {
     char text[MEMORY_TEXT_MAX];
-    generation_note_fault(g, which, FAULT_MEMORY, generation_memory_text(g, text));
+    fault_note(g, which, FAULT_MEMORY, fault_memory_text(g, text));
     /* What filled the memory is garbage now, unless the script keeps it. */
     (void)lua_gc(L, LUA_GCCOLLECT, 0);
   } else if (status == 0) {
     /* A pcall in its last expression has swallowed the error. */
-    generation_note_fault(g, which, FAULT_TIMEOUT, "the script takes too long and was stopped");
+    fault_note(g, which, FAULT_TIMEOUT, "the script takes too long and was stopped");
   } else {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error without a text";
-    generation_note_fault(g, which, g->slot->has_fired ? FAULT_TIMEOUT : FAULT_THROW, text);
+    fault_note(g, which, g->slot->has_fired ? FAULT_TIMEOUT : FAULT_THROW, text);
   }
   lua_settop(L, g->top);
   lua_pushvalue(L, STACK_RECOVER);
@@ -97,7 +97,7 @@ SELDOM static void note_failure(struct generation *g, enum callback which, int s
 SELDOM static bool has_left_views(struct generation *g, enum callback which) {
   char text[VIEW_TEXT_MAX];
   if (LIKELY(views_are_intact(g, text))) return true;
-  generation_note_fault(g, which, FAULT_THROW, text);
+  fault_note(g, which, FAULT_THROW, text);
   return false;
 }
 
@@ -238,7 +238,7 @@ SELDOM static void note_wrong_result(struct generation *g, const char *wrong) {
     (void)snprintf(text, sizeof text, "returned %s, which is no index of a candidate (1 to #pool)", number);
     wrong = text;
   }
-  generation_note_fault(g, CALLBACK_SELECT, FAULT_INVALID, wrong);
+  fault_note(g, CALLBACK_SELECT, FAULT_INVALID, wrong);
 }
 
 bool decide_ask(struct generation *g, struct decision *out, const struct lb_request *req,
@@ -325,9 +325,8 @@ static uint32_t ask_retry(struct generation *g, uint32_t *delay_ms, const struct
       if (is_verdict) verdict = (uint32_t)said;
       if (delay > 0) *delay_ms = delay < RETRY_DELAY_MAX_MS ? (uint32_t)delay : RETRY_DELAY_MAX_MS;
     } else {
-      generation_note_fault(
-          g, CALLBACK_RETRY, FAULT_INVALID,
-          "must return lb.NEXT, lb.SAME, lb.STOP, lb.DEFAULT or nil, and a delay in ms or nil");
+      fault_note(g, CALLBACK_RETRY, FAULT_INVALID,
+                 "must return lb.NEXT, lb.SAME, lb.STOP, lb.DEFAULT or nil, and a delay in ms or nil");
     }
   }
   close_call(g);
@@ -386,8 +385,7 @@ enum lb_health decide_health(struct generation *g, char reason[DECIDE_REASON_MAX
     if (said == LB_KEEP || said == LB_UP || said == LB_DEGRADED || said == LB_DOWN)
       verdict = (enum lb_health)said;
     else if (!lua_isnil(L, first))
-      generation_note_fault(g, CALLBACK_HEALTH, FAULT_INVALID,
-                            "must return lb.UP, lb.DEGRADED, lb.DOWN or nil");
+      fault_note(g, CALLBACK_HEALTH, FAULT_INVALID, "must return lb.UP, lb.DEGRADED, lb.DOWN or nil");
     if (verdict != LB_KEEP) copy_reason(reason, DECIDE_REASON_MAX, L, first + 1);
   }
   close_call(g);

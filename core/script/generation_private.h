@@ -1,4 +1,4 @@
-/* For generation.c, decide.c, views.c, abi.c, canary.c and their tests only: what a generation is made of. */
+/* For this room's files around a generation and their tests only: what a generation is made of. */
 #ifndef MOONGATE_SCRIPT_GENERATION_PRIVATE_H
 #define MOONGATE_SCRIPT_GENERATION_PRIVATE_H
 
@@ -197,17 +197,26 @@ static inline void generation_note_place(struct generation *g, unsigned place, u
 /* As generation_new(), in a mode; `is_quiet` for dry runs, which belong between abi_begin_trial() and abi_end_trial(). */
 struct generation *generation_new_as(struct plan *plan, unsigned worker, const char *previous,
                                      enum generation_mode mode, bool is_quiet, char err[SCRIPT_ERROR_MAX]);
-/* Where "file:line: " ends, when it is the script's file; else NULL. */
-const char *generation_after_place(const struct generation *g, const char *text);
 /* In us, see LOAD_BUDGET_CALLS. */
 uint32_t generation_load_budget(const struct generation *g);
+
+/* ---- fault.c ---- */
+
+/* Lua's message handler: whatever was thrown becomes a text that names a line of the script. */
+int fault_on_error(lua_State *L);
+/* The heap's: notes where memory ran out, and leaves compiled code behind. */
+void fault_on_full(struct heap *h);
 /* What a script is told that ran out of memory, with the place when it is known. */
-const char *generation_memory_text(struct generation *g, char out[MEMORY_TEXT_MAX]);
+const char *fault_memory_text(struct generation *g, char out[MEMORY_TEXT_MAX]);
+/* "file:line: callback: what", or "file:line: what" without a callback. `line` for a text without a place. */
+void fault_compose(const struct generation *g, char full[SCRIPT_ERROR_MAX], const char *callback, int line,
+                   const char *text);
 /* Counts a failure, remembers and tells it. `text` may lack the place. */
-void generation_note_fault(struct generation *g, enum callback which, enum script_fault fault,
-                           const char *text);
+void fault_note(struct generation *g, enum callback which, enum script_fault fault, const char *text);
 /* Its compiled code was left behind: nothing touches the state any more. */
-void generation_die(struct generation *g, enum callback which);
+void fault_leave_behind(struct generation *g, enum callback which);
+
+/* ---- decide.c ---- */
 
 struct decision;
 /* What decide_select() asks the script, also with n 0. False when it failed, which is then noted. */
