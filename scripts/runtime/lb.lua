@@ -27,6 +27,9 @@ local function refuse(what, wanted, got)
   error(format("%s: %s is expected, not %s", what, wanted, shown), 3)
 end
 
+-- A table may have a __call.
+local function is_callable(x) return type(x) == "function" or type(x) == "table" end
+
 -- A table of names that says so when somebody asks for one that is not there.
 local function closed(what, names)
   return setmetatable(names, {
@@ -303,7 +306,7 @@ local function new(host, readonly)
       local best = native.least()
       return best > 0 and best or nil
     end
-    if type(score_of) ~= "function" then refuse("lb.pick.least", "a function for the score", score_of) end
+    if not is_callable(score_of) then refuse("lb.pick.least", "a function for the score", score_of) end
     local n = #pool
     if not scores or is_scoring or n > 256 then return lowest_of(pool, score_of, arg) end
     fill_scores(pool, score_of, arg)
@@ -525,7 +528,7 @@ local function new(host, readonly)
 
   ---Those for which keep(p, arg) is true.
   function filter.where(pool, keep, arg)
-    if type(keep) ~= "function" then refuse("lb.filter.where", "a function", keep) end
+    if not is_callable(keep) then refuse("lb.filter.where", "a function", keep) end
     local out, n = {}, 0
     for i = 1, #pool do
       local p = pool[i]
@@ -596,7 +599,7 @@ local function new(host, readonly)
 
   ---Those that share the lowest score(p, arg).
   function filter.lowest(pool, score_of, arg)
-    if type(score_of) ~= "function" then refuse("lb.filter.lowest", "a function for the score", score_of) end
+    if not is_callable(score_of) then refuse("lb.filter.lowest", "a function for the score", score_of) end
     local out, n, lowest = {}, 0, huge
     for i = 1, #pool do
       local p = pool[i]
