@@ -29,6 +29,8 @@ const IN_SELECT = {
   'returns a huge table': 'local t = {} for i = 1, 1e7 do t[i] = -i end return t',
   'yields': 'coroutine.yield(1)',
   'loops': 'while true do end',
+  'loops over a function of ours': 'while lb.random() do end',
+  'loops over a text that takes its time': 'local s = ("x"):rep(2^20) while lb.hash(s) do end',
   'loops in pcall': 'while true do pcall(function() while true do end end) end',
   'loops in a coroutine': 'coroutine.wrap(function() while true do end end)()',
   'loops in __index': 'return setmetatable({}, { __index = function(t, k) while true do end end }).x',
