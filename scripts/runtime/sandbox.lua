@@ -196,9 +196,17 @@ end
 
 local safe_table = { maxn = table.maxn }
 
+-- From a place below 1 everything would be moved up to there.
+local function check_place(t, place, level)
+  check_elements(t, level + 1)
+  if type(place) ~= "number" or not (place >= 1 and place < 2 ^ 31) then
+    error(format("there is no place %s in a table", tostring(place)), level + 1)
+  end
+end
+
 function safe_table.insert(t, ...)
   check_write(t, 2)
-  if select("#", ...) > 1 then check_elements(t, 2) end
+  if select("#", ...) > 1 then check_place(t, (...), 2) end
   return insert(t, ...)
 end
 

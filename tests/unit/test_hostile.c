@@ -164,6 +164,10 @@ static void one_call_into_c_is_short(void) {
        "my.lua:2: select: the table is too long: 9000 elements"},
       {"local t = {} for i = 1, 9000 do t[i] = i end while true do table.insert(t, 1, 0) end",
        "my.lua:2: select: the table is too long: 9000 elements"},
+      {"table.insert({ 1 }, 1/0, 2)", "my.lua:2: select: there is no place inf in a table"},
+      {"table.insert({ 1 }, 0/0, 2)", " in a table"},
+      {"table.insert({ 1 }, -2^31, 2)", "my.lua:2: select: there is no place -2147483648 in a table"},
+      {"table.insert({ 1 }, '1', 2)", "my.lua:2: select: there is no place 1 in a table"},
       {"local t = {} for i = 1, 9000 do t[i] = i end while true do table.remove(t, 1) end",
        "my.lua:2: select: the table is too long: 9000 elements"},
   };
@@ -261,6 +265,10 @@ static void views_do_not_tell_what_they_are(void) {
       "('%s'):format(pool[1]) == 'provider a' and ('%s %d'):format('x', 5) == 'x 5' and ('%5.1f'):format(2) "
       "== '  2.0'",
       "coroutine.wrap(function(a) return coroutine.yield(a + 1) end)(1) == 2",
+      "(function() local t = { 1, 3 } table.insert(t, 2, 2) table.insert(t, 4) table.insert(t, 1, 0) "
+      "table.insert(t, 8, 9)"
+      " return table.concat(t, ',', 1, 5) == '0,1,2,3,4' and t[8] == 9 and table.remove(t, 1) == 0 and t[1] "
+      "== 1 end)()",
       "select(2, coroutine.resume(coroutine.create(function(a) return a * 2 end), 4)) == 8",
       "('abc'):gsub('%w', { a = 1, b = false }) == '1bc' and ('abc'):gsub('b', 'x') == 'axc'",
       "('abc'):gsub('%w', function(c) return c == 'b' and '-' or nil end) == 'a-c'",
