@@ -16,7 +16,16 @@
  * and after some calls the script is out. On a thread with little stack of its own, which no error of Lua's protects.
  */
 
-#define THREAD_STACK ((size_t)768 << 10)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#  define THREAD_STACK ((size_t)2 << 20) /* the sanitizer keeps its own state of a thread there */
+#elif defined(__has_feature)
+#  if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#    define THREAD_STACK ((size_t)2 << 20)
+#  endif
+#endif
+#ifndef THREAD_STACK
+#  define THREAD_STACK ((size_t)768 << 10)
+#endif
 
 /* Processor time that no call may take: on a machine that does something else, the wall clock says nothing. */
 #define STRICT_MS 300
