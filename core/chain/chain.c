@@ -31,14 +31,16 @@ static void put_amount(char out[U256_0G_MAX], struct u256 neuron) {
 static void put_funding(const struct chain *c, struct chain_status *s) {
   const struct funder *f = &c->funder;
   const struct funding_rules *rules = &c->plan->settings.chain.funding;
+  struct funding_spent spent;
+  tally_read(f->tally, &spent);
   s->is_funding = rules->is_on;
   put_amount(s->max, rules->max);
-  put_amount(s->moved, funding_moved(&f->spent));
-  put_amount(s->deposits, f->spent.deposits);
-  put_amount(s->transfers, f->spent.transfers);
-  put_amount(s->fees, f->spent.fees);
-  if (f->has_ledger) put_amount(s->available, f->available);
-  s->n_transactions = f->spent.n_transactions;
+  put_amount(s->moved, funding_moved(&spent));
+  put_amount(s->deposits, funding_deposits(&spent));
+  put_amount(s->transfers, funding_transfers(&spent));
+  put_amount(s->fees, spent.fees);
+  if (f->has_seen_ledger) put_amount(s->available, f->sight.available);
+  s->n_transactions = spent.n_nonces;
   (void)snprintf(s->last_transaction, sizeof s->last_transaction, "%s", f->last_transaction);
   (void)snprintf(s->blocked, sizeof s->blocked, "%s", f->blocked);
 }
@@ -166,6 +168,7 @@ static void on_chain_id(void *user, const struct rpc_outcome *o) {
     return;
   }
   c->network_state = NETWORK_READY;
+  funder_check_chain(&c->funder);
   address_text(c->inference_text, &c->network.inference);
   log_info("chain %llu%s%s%s: services are read from %s", (unsigned long long)id, c->network.name ? " (" : "",
            c->network.name ? c->network.name : "", c->network.name ? ")" : "", c->inference_text);
@@ -398,7 +401,15 @@ void chain_ask_token(struct chain *c, const struct provider *p, uint64_t serial,
 
 /* ---- life ---- */
 
-struct chain *chain_new(struct loop *loop, struct upstream *upstream, struct registry *registry,
+int chain_tally_fd(const struct chain *c) {
+  return tally_fd(c->funder.tally);
+}
+
+void chain_retire(struct chain *c) {
+  funder_retire(&c->funder);
+}
+
+struct chain *chain_new(struct loop *loop, struct upstream *upstream, struct registry *registry, int tally,
                         const struct chain_ops *ops, void *context) {
   struct chain *c = x_calloc(1, sizeof *c);
   c->loop = loop;
@@ -407,7 +418,7 @@ struct chain *chain_new(struct loop *loop, struct upstream *upstream, struct reg
   c->ops = ops;
   c->context = context;
   rng_seed_os(&c->rng);
-  funder_init(&c->funder, c);
+  funder_init(&c->funder, c, tally);
   return c;
 }
 

@@ -50,6 +50,7 @@ void member_stop(struct member *m) {
   if (m->call) rpc_cancel(m->call);
   m->call = NULL;
   m->is_reading = m->is_again = false;
+  m->seen_at = 0;
   stop_fee(m);
 }
 
@@ -127,6 +128,7 @@ void member_judge(struct member *m) {
       .locked = fee_locked(m->balance, m->pending_refund),
       .owed = member_owed(m),
       .is_funding = c->plan->settings.chain.funding.is_on,
+      .per_provider = c->plan->settings.chain.funding.per_provider,
       .funding = funder_blocked(&c->funder),
   };
   char why[PROVIDER_REASON_MAX], before[PROVIDER_REASON_MAX];
@@ -236,21 +238,30 @@ static void on_service(void *user, const struct rpc_outcome *o) {
     end_reading(m);
 }
 
-static void take_account(struct member *m, struct span data) {
-  struct account a;
-  if (contract_read_account(&a, data) || !address_eq(&a.provider, &m->address)) {
-    (void)snprintf(m->trouble, sizeof m->trouble, "its sub-account in the contract cannot be read");
+void member_note_account(struct member *m, const struct account *a) {
+  m->is_stale = false;
+  if (!a) {
+    m->account = READING_MISSING;
+    m->balance = m->pending_refund = m->unsettled = U256_ZERO;
+    m->is_acknowledged = false;
     return;
   }
-  bool is_settled = m->account == READING_THERE && !u256_eq(a.balance, m->balance);
+  bool is_settled = m->account == READING_THERE && !u256_eq(a->balance, m->balance);
   m->account = READING_THERE;
-  m->is_stale = false;
-  m->balance = a.balance;
-  m->pending_refund = a.pending_refund;
-  m->is_acknowledged = a.acknowledged;
-  m->generation = u256_to_u64(a.generation);
+  m->balance = a->balance;
+  m->pending_refund = a->pending_refund;
+  m->is_acknowledged = a->acknowledged;
+  m->generation = u256_to_u64(a->generation);
   /* Without the provider's word: what was spent is in the balance when that has changed. */
   if (is_settled) spending_read(&m->spending);
+}
+
+static void take_account(struct member *m, struct span data) {
+  struct account a;
+  if (contract_read_account(&a, data) || !address_eq(&a.provider, &m->address))
+    (void)snprintf(m->trouble, sizeof m->trouble, "its sub-account in the contract cannot be read");
+  else
+    member_note_account(m, &a);
 }
 
 static void on_account(void *user, const struct rpc_outcome *o) {
@@ -258,10 +269,7 @@ static void on_account(void *user, const struct rpc_outcome *o) {
   struct buf bytes;
   m->call = NULL;
   if (rpc_is_revert(o, REVERT_ACCOUNT_NOT_EXISTS)) {
-    m->account = READING_MISSING;
-    m->is_stale = false;
-    m->balance = m->pending_refund = m->unsettled = U256_ZERO;
-    m->is_acknowledged = false;
+    member_note_account(m, NULL);
   } else if (take_bytes(m, &bytes, o)) {
     look_at_spending(m);
     take_account(m, buf_span(&bytes));

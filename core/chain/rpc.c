@@ -289,8 +289,8 @@ struct rpc_call *rpc_start(struct rpc *r, const char *method, struct span params
   return c;
 }
 
-struct rpc_call *rpc_view(struct rpc *r, const struct address *to, struct span calldata, rpc_done *done,
-                          void *user) {
+static struct rpc_call *view(struct rpc *r, const struct address *to, struct span calldata, const char *block,
+                             rpc_done *done, void *user) {
   struct buf params;
   char text[ADDRESS_TEXT_LEN + 1];
   buf_init(&params, RPC_PARAMS_MAX);
@@ -298,10 +298,22 @@ struct rpc_call *rpc_view(struct rpc *r, const struct address *to, struct span c
   buf_putf(&params, "[{\"to\":\"%s\",\"data\":\"", text);
   int err = hex_append(&params, calldata.ptr, calldata.len);
   REQUIRE(!err);
-  buf_put_str(&params, "\"},\"latest\"]");
+  buf_putf(&params, "\"},\"%s\"]", block);
   struct rpc_call *c = rpc_start(r, "eth_call", buf_span(&params), done, user);
   buf_release(&params);
   return c;
+}
+
+struct rpc_call *rpc_view(struct rpc *r, const struct address *to, struct span calldata, rpc_done *done,
+                          void *user) {
+  return view(r, to, calldata, "latest", done, user);
+}
+
+struct rpc_call *rpc_view_at(struct rpc *r, const struct address *to, struct span calldata, uint64_t block,
+                             rpc_done *done, void *user) {
+  char number[24];
+  (void)snprintf(number, sizeof number, "0x%llx", (unsigned long long)block);
+  return view(r, to, calldata, number, done, user);
 }
 
 void rpc_cancel(struct rpc_call *c) {

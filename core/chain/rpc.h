@@ -62,6 +62,9 @@ struct rpc_call *rpc_start(struct rpc *r, const char *method, struct span params
 /* eth_call of a contract with this calldata, at the latest block. */
 struct rpc_call *rpc_view(struct rpc *r, const struct address *to, struct span calldata, rpc_done *done,
                           void *user);
+/* The same at that block: a node that has not got so far is not believed. */
+struct rpc_call *rpc_view_at(struct rpc *r, const struct address *to, struct span calldata, uint64_t block,
+                             rpc_done *done, void *user);
 void rpc_cancel(struct rpc_call *call);
 
 /* The bytes of a result that is "0x…"; the caller's buffer is cleared first. False when it is something else. */

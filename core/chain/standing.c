@@ -81,6 +81,19 @@ static enum standing judge_account(char out[PROVIDER_REASON_MAX], const struct s
     return f->trouble ? STANDING_NO_NODE : STANDING_WAITING;
   }
   bool is_empty = f->account == READING_MISSING || u256_cmp(f->locked, f->owed) <= 0;
+  struct u256 enough;
+  if (u256_add(&enough, f->per_provider, f->per_provider)) enough = U256_MAX;
+  if (is_empty && f->is_funding && f->account == READING_THERE && u256_cmp(f->locked, enough) >= 0) {
+    char owed[U256_0G_MAX], has[U256_0G_MAX];
+    (void)u256_0g_text(owed, f->owed);
+    (void)u256_0g_text(has, f->locked);
+    say(out, f,
+        "by its word %s are owed to it, of %s in its sub-account, which is twice autoFunding.perProvider: "
+        "raise that, or "
+        "take another provider",
+        owed, has);
+    return STANDING_UNFUNDED;
+  }
   if (is_empty && f->is_funding) {
     say(out, f, "its sub-account is %s and %s%s", f->account == READING_MISSING ? "not there" : "used up",
         f->funding ? "autoFunding does not help: " : "is being funded", f->funding ? f->funding : "");
