@@ -1,6 +1,7 @@
 #include "flow/attempt.h"
 #include "flow/reply.h"
 #include "base/clock.h"
+#include "eth/proof.h"
 #include "model/refusal.h"
 
 #include <math.h>
@@ -246,6 +247,8 @@ static void on_head(void *user, const struct http_response *head) {
   const struct http_field *coding = http_find(head->fields, head->n_fields, HTTP_FIELD_CONTENT_ENCODING);
   bool is_plain = !coding || span_eq_nocase(coding->value, SPAN("identity"));
   answer_init(&a->answer, f && is_plain ? answer_form_of(f->value) : ANSWER_OPAQUE);
+  bool signs_images = a->onchain && a->entry->service && proof_signs_images(a->entry->service->service_type);
+  if (signs_images && a->answer.form == ANSWER_JSON) onchain_read_images(a->onchain, a->arena);
   a->phase = ATTEMPT_HOLDING;
 }
 

@@ -577,7 +577,8 @@ static void file_session(struct exchange *x) {
   s.tokens_in = a->answer.tokens_in;
   s.tokens_out = a->answer.tokens_out;
   s.has_digests = a->onchain != NULL;
-  if (s.has_digests) onchain_digests(a->onchain, s.request_sha256, s.response_sha256);
+  s.has_images = false;
+  if (s.has_digests) onchain_digests(a->onchain, &s);
   /* Brokers add include_usage to any stream that lacks it; a chat's stream has it from us. */
   s.is_rewritable = s.has_digests && x->facts.is_stream && !x->route->is_chat;
   session_put(x->flow->shared->sessions, &s, a->ended_us / 1000);

@@ -75,6 +75,7 @@ static void judge(struct verification *v) {
       .body = buf_span(&v->body),
       .request_sha256 = s->has_digests ? s->request_sha256 : NULL,
       .response_sha256 = s->has_digests ? s->response_sha256 : NULL,
+      .images_sha256 = s->has_images ? s->images_sha256 : NULL,
       .is_request_rewritable = is_rewritable(v),
   };
   proof_judge(&v->proof, &v->expected, &e);

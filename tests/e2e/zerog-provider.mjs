@@ -337,18 +337,29 @@ export class ZeroGProvider extends FakeProvider {
         return this.refuseCall(call, `validate request: model ${body.model} is not served by this provider`, 400, { source: 'client' });
       request = this.#forwarded(request, body);
     }
-    call.signed = { request, parts: [] };
+    const isImages = /\/images\//.test(call.request.target);
+    call.signed = { request, parts: [], images: isImages ? this.images(call) : null };
     const fields = { Provider: this.address, 'X-Accel-Buffering': 'no', 'Transfer-Encoding': 'chunked' };
     const key = this.fault.resKeyUpperCase ? randomUUID().toUpperCase() : randomUUID();
     if (!this.separated) fields['Zg-Res-Key'] = key;
     // A broker of this generation signs before it ends the answer, an older one behind it.
     const sign = () => this.#sign(call, this.separated ? call.completionId : key);
-    if (call.wantsStream) this.#stream(call, fields, [content].flat());
+    if (isImages) this.#send(call, JSON.stringify({ created: 1700000000, data: call.signed.images.map((b) => this.imageMember(b)) }), fields);
+    else if (call.wantsStream) this.#stream(call, fields, [content].flat());
     else this.#whole(call, fields, [content].flat().join(''));
     if (this.generation === 'G2b') sign();
     call.endChunks();
     if (this.generation === 'G2a') sign();
     this.#bill(session.address);
+  }
+
+  // The images of an answer: two, each with bytes of its own. imageMember: how one stands in the answer.
+  images(call) {
+    return ['one', 'two'].map((name) => createHash('sha512').update(`${name} of ${call.request.body}`).digest());
+  }
+
+  imageMember(bytes) {
+    return { b64_json: bytes.toString('base64'), revised_prompt: 'a "moon"' };
   }
 
   // The body as the model's server gets it.
@@ -358,9 +369,10 @@ export class ZeroGProvider extends FakeProvider {
     return Buffer.from(goJson(sorted({ ...body, stream_options: { ...body.stream_options, include_usage: true } })));
   }
 
-  #send(call, bytes) {
+  #send(call, bytes, fields) {
+    if (fields) call.head(200, { 'Content-Type': 'application/json', ...fields });
     call.signed.parts.push(Buffer.from(bytes));
-    call.chunk(this.fault.alterBody ? bytes.replaceAll('hel', 'hal') : bytes);
+    call.chunk(this.fault.alterBody ? altered(bytes) : bytes);
   }
 
   #stream(call, fields, pieces) {
@@ -378,9 +390,9 @@ export class ZeroGProvider extends FakeProvider {
   }
 
   #sign(call, key) {
-    const { request, parts } = call.signed;
+    const { request, parts, images } = call.signed;
     const response = Buffer.concat(parts);
-    let text = `${sha256(request)}:${sha256(response)}`;
+    let text = `${sha256(request)}:${images ? images.map(sha256).join(',') : sha256(response)}`;
     const extra = {};
     if (this.centralized) {
       Object.assign(extra, { provider_type: 'centralized', provider_identity: 'openai', tls_cert_fingerprint: sha256('a certificate') });
@@ -417,6 +429,11 @@ export class ZeroGProvider extends FakeProvider {
     const signed = this.fault.badSignature === undefined ? entry.signed : { ...entry.signed, signature: this.fault.badSignature };
     call.respond(200, signed);
   }
+}
+
+// Another text, or other images.
+function altered(bytes) {
+  return bytes.includes('b64_json') ? bytes.replace(/"b64_json":"(.)/g, (_, c) => `"b64_json":"${c === 'A' ? 'B' : 'A'}`) : bytes.replaceAll('hel', 'hal');
 }
 
 // Whose account is looked up, before the signature says whether it is theirs.
