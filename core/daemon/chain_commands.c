@@ -40,6 +40,7 @@ PRINTF_LIKE(2, 3) static void fail(struct session_of_a_command *s, const char *f
   if (buf_append_va(&text, fmt, args)) buf_clear(&text);
   va_end(args);
   (void)redact_apply(&text);
+  (void)redact_digits(&text);
   (void)fprintf(stderr, "moongate: %s\n", buf_cstr(&text));
   buf_release(&text);
   s->code = 1;
@@ -313,7 +314,9 @@ static void need_key(struct session_of_a_command *s) {
 int chain_token_main(const struct options *o) {
   struct session_of_a_command s = {.options = o, .on_network = need_key};
   if (!provider_id_address(&s.provider, span_str(o->token.provider))) {
-    (void)fprintf(stderr, "moongate: \"%s\" is no address (0x and 40 hex digits)\n", o->token.provider);
+    /* Perhaps it is a key. */
+    (void)fprintf(stderr, "moongate: \"%.10s%s\" is no address (0x and 40 hex digits)\n", o->token.provider,
+                  strlen(o->token.provider) > 10 ? "..." : "");
     return 2;
   }
   return run(&s, o->config, o->token.provider);

@@ -191,11 +191,15 @@ const struct command_spec OPTIONS_COMMANDS[] = {
 #define NAME_SHOWN_MAX 64
 
 PRINTF_LIKE(2, 3) static enum options_result wrong(const struct command_spec *c, const char *format, ...) {
+  struct buf text;
   va_list args;
+  buf_init(&text, 1 << 20);
   va_start(args, format);
-  (void)fputs("moongate: ", stderr);
-  (void)vfprintf(stderr, format, args);
+  if (buf_append_va(&text, format, args)) buf_clear(&text);
   va_end(args);
+  (void)redact_digits(&text);
+  (void)fprintf(stderr, "moongate: %s", buf_cstr(&text));
+  buf_release(&text);
   (void)fprintf(stderr, "\nTry `moongate %s%s--help`.\n", c ? c->name : "", c ? " " : "");
   return OPTIONS_WRONG;
 }
