@@ -51,6 +51,7 @@ struct member {
   char *fee_path;
   int fee_status;
   bool is_reading, is_again; /* is_again: wanted once more while one was under way */
+  bool is_in_doubt; /* what was there is gone by the last answer: it is asked once more before that counts */
   bool has_ended_once;
   uint64_t read_ms; /* when the last reading ended; 0: never */
   unsigned failures;
@@ -140,6 +141,8 @@ struct chain {
   bool has_market_ended;
   struct address *seen; /* services of the reading of the market that is under way */
   size_t n_seen;
+  unsigned n_services;   /* of the last one that was complete; 0: there was none */
+  bool has_told_nothing; /* that discover{} finds none of them */
   struct funder funder;
 };
 

@@ -219,10 +219,27 @@ static void take_service(struct member *m, struct span data) {
   if (registry_put_record(m->chain->registry, r)) chain_note(m->chain, true);
 }
 
+static void ask_service(struct member *m);
+
+/* A node that has moved to another chain knows no service either: first it is asked where it is. */
+static bool is_doubtful(struct member *m, const struct rpc_outcome *o) {
+  bool is_gone = rpc_is_revert(o, REVERT_SERVICE_NOT_EXIST) ||
+                 (o->was_answered && o->answer.end == RPC_RESULT && o->answer.result.len <= 4);
+  bool was_there = m->service == READING_THERE;
+  bool is_first = is_gone && was_there && !m->is_in_doubt;
+  m->is_in_doubt = is_first;
+  return is_first;
+}
+
 static void on_service(void *user, const struct rpc_outcome *o) {
   struct member *m = user;
   struct buf bytes;
   m->call = NULL;
+  if (is_doubtful(m, o)) {
+    rpc_nodes_doubt(&m->chain->rpc->nodes);
+    ask_service(m);
+    return;
+  }
   m->trouble[0] = '\0';
   if (rpc_is_revert(o, REVERT_SERVICE_NOT_EXIST)) {
     m->chain->is_connected = true;
@@ -288,17 +305,23 @@ static void read_account(struct member *m) {
   buf_release(&calldata);
 }
 
-static void begin_reading(struct member *m) {
+static void ask_service(struct member *m) {
   struct chain *c = m->chain;
   struct buf calldata;
-  if (!c->rpc || c->network_state != NETWORK_READY) return;
-  loop_timer_stop(c->loop, &m->timer);
-  m->is_reading = true;
   buf_init(&calldata, 256);
   int err = contract_get_service(&calldata, &m->address);
   REQUIRE(!err);
   m->call = rpc_view(c->rpc, &c->network.inference, buf_span(&calldata), on_service, m);
   buf_release(&calldata);
+}
+
+static void begin_reading(struct member *m) {
+  struct chain *c = m->chain;
+  if (!c->rpc || c->network_state != NETWORK_READY) return;
+  loop_timer_stop(c->loop, &m->timer);
+  m->is_reading = true;
+  m->is_in_doubt = false;
+  ask_service(m);
 }
 
 static void on_due(struct wheel_timer *t) {
@@ -394,6 +417,7 @@ static void read_owed(struct member *m) {
   (void)snprintf(m->fee_path, 128, "/v1/user/%s/unsettledfee", c->wallet);
   m->fee_status = 0;
   struct upstream_request req = {
+      .is_public_only = m->entry->is_public_only,
       .base = span_str(base),
       .path = span_str(m->fee_path),
       .fields = {span_str(m->fee_fields)},

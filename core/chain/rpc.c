@@ -10,6 +10,7 @@
 #define TOO_LARGE       "its answer is too large"
 #define SEND_METHOD     "eth_sendRawTransaction"
 #define CHECK_METHOD    "eth_chainId"
+#define VIEW_METHOD     "eth_call"
 #define RETRY_AFTER_MAX 60000
 
 struct rpc_call {
@@ -22,6 +23,7 @@ struct rpc_call {
   unsigned tried; /* bits of nodes */
   int at;         /* the node that is being asked; -1: none */
   bool is_checking;
+  bool is_too_large; /* for some node's answer: perhaps another one says less */
   uint64_t id;
   struct upstream_call *call;
   struct wheel_timer clock;
@@ -147,19 +149,15 @@ static void on_head(void *user, const struct http_response *head) {
 static void on_data(void *user, const char *bytes, size_t len) {
   struct rpc_call *c = user;
   if (!c->call || buf_append(&c->answer, bytes, len) == 0) return;
-  if (c->is_checking) {
-    node_failed(c, TOO_LARGE);
-    return;
-  }
   stay(c);
-  if (c->tried == UINT_MAX) {
+  /* What a contract has to say may be too much; all else is a fault of the node. */
+  if (c->is_checking || strcmp(c->method, VIEW_METHOD) != 0) {
     node_failed(c, TOO_LARGE);
     return;
   }
-  /* Another node would say the same. */
-  struct rpc_outcome o = {.was_answered = true, .answer = {.end = RPC_ERROR}};
-  (void)snprintf(o.answer.message, sizeof o.answer.message, TOO_LARGE);
-  finish(c, &o);
+  c->is_too_large = true;
+  leave_node(c);
+  go_on(c);
 }
 
 /* The node says on which chain it is; then comes the call itself. */
@@ -223,7 +221,8 @@ static void ask(struct rpc_call *c) {
       "\r\n";
   struct rpc *r = c->rpc;
   const struct rpc_node *node = &r->nodes.list[c->at];
-  c->is_checking = !node->is_checked && strcmp(c->method, CHECK_METHOD) != 0;
+  bool is_check = strcmp(c->method, CHECK_METHOD) == 0;
+  c->is_checking = !is_check && rpc_nodes_needs_check(&r->nodes, c->at, now_of(r));
   c->id = ++r->last_id;
   c->status = 0;
   c->retry_after_ms = 0;
@@ -257,6 +256,12 @@ static void go_on(struct rpc_call *c) {
   c->at = rpc_nodes_pick(&r->nodes, c->tried, now_of(r));
   if (c->at >= 0) {
     ask(c);
+    return;
+  }
+  if (c->is_too_large) {
+    struct rpc_outcome o = {.was_answered = true, .answer = {.end = RPC_ERROR}};
+    (void)snprintf(o.answer.message, sizeof o.answer.message, TOO_LARGE);
+    finish(c, &o);
     return;
   }
   char trouble[sizeof r->trouble];
@@ -299,7 +304,7 @@ static struct rpc_call *view(struct rpc *r, const struct address *to, struct spa
   int err = hex_append(&params, calldata.ptr, calldata.len);
   REQUIRE(!err);
   buf_putf(&params, "\"},\"%s\"]", block);
-  struct rpc_call *c = rpc_start(r, "eth_call", buf_span(&params), done, user);
+  struct rpc_call *c = rpc_start(r, VIEW_METHOD, buf_span(&params), done, user);
   buf_release(&params);
   return c;
 }

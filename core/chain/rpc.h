@@ -1,7 +1,7 @@
 /*
  * rpc: calls to the nodes of one chain (JSON-RPC over HTTP), from control's loop. A call goes to the first node that may
- * be asked; when that one fails, to the next, each once. Before a node is used, and again after it has failed, it is
- * asked for its chain id: nodes of another chain are left alone. eth_sendRawTransaction alone does not go on to another
+ * be asked; when that one fails, to the next, each once. Before a node is used, again after it has failed, and once a
+ * minute it is asked for its chain id: nodes of another chain are left alone. eth_sendRawTransaction alone does not go on to another
  * node once one may have it.
  *
  *   call:  WAITING (for one of RPC_PARALLEL places) ─► CHECKING (eth_chainId) ─► ASKING ─► done

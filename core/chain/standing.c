@@ -40,6 +40,14 @@ static enum standing judge_reading(char out[PROVIDER_REASON_MAX], const struct s
 static enum standing judge_service(char out[PROVIDER_REASON_MAX], const struct standing_facts *f) {
   const struct service *s = f->entry->service;
   if (!s) return STANDING_READY;
+  if (f->entry->is_private_url) {
+    say(out, f,
+        "its url in the contract leads into a private network (\"%.*s\"): set allowPrivateProviders = true "
+        "if that "
+        "is meant",
+        (int)(s->url.len < 80 ? s->url.len : 80), s->url.ptr);
+    return STANDING_NO_SERVICE;
+  }
   if (!f->entry->has_endpoint) {
     say(out, f, "its url in the contract cannot be used: \"%.*s\"", (int)(s->url.len < 80 ? s->url.len : 80),
         s->url.ptr);

@@ -106,6 +106,11 @@ void admin_put_chain(struct json_writer *w, struct shared *s, bool all) {
     put_text(w, "ledger", c.ledger);
     put_text(w, "inference", c.inference);
     put_text(w, "wallet", c.wallet);
+    json_key(w, "services");
+    if (c.n_services)
+      json_int(w, c.n_services);
+    else
+      json_null(w);
     json_key(w, "calls");
     json_int(w, (int64_t)c.calls);
     json_key(w, "failedCalls");

@@ -351,7 +351,8 @@ static void judge_refusal(struct attempt *a) {
   char text[DETAIL_MAX];
   refusal_read(&r, a->status, buf_span(&a->held), a->is_model_ours);
   refusal_text(text, sizeof text, &r);
-  if (r.kind == REFUSAL_TOKEN && !a->entry->api_key && onchain_ask_token(a->onchain, on_token, a)) {
+  bool is_token = r.kind == REFUSAL_TOKEN || r.kind == REFUSAL_TOKEN_EXPIRED;
+  if (is_token && !a->entry->api_key && onchain_ask_token(a->onchain, on_token, a)) {
     a->phase = ATTEMPT_RENEWING;
     loop_timer_start(a->flow->loop, &a->clock, on_no_token, RENEW_MS);
     return;
@@ -437,6 +438,7 @@ static void send_request(struct attempt *a, struct span path, struct span fields
   if (a->onchain) onchain_begin(a->onchain);
   struct upstream_request up = {
       .is_post = true,
+      .is_public_only = a->entry->is_public_only,
       .base = span_str(a->entry->endpoint.text),
       .path = path,
       .fields = {fields, has_token ? token_fields(a->onchain) : own_fields(a)},

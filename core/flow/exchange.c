@@ -714,6 +714,10 @@ void exchange_balance(struct exchange *x) {
     return;
   }
   if (!x->session_key.len) x->session_key = x->facts.cache_key;
+  if (x->plan->n_entries == 0) {
+    nobody_available(x, "none of the contract's services fits the configuration, or they were not read yet");
+    return;
+  }
   if (!plan_who_serves(x->plan, &x->serves, x->facts.model)) {
     char text[MODEL_NAME_MAX + 64];
     (void)snprintf(text, sizeof text, "The model `%.*s` does not exist", SPAN_FMT(x->facts.model));

@@ -136,6 +136,7 @@ static void ask(struct verification *v) {
   buf_clear(&v->body);
   struct upstream_request req = {
       .is_single = true, /* the path has the answer's key */
+      .is_public_only = v->entry->is_public_only,
       .base = span_str(v->entry->endpoint.text),
       .path = buf_span(&v->path),
       .fields = {span_make(fields, sizeof fields - 1)},

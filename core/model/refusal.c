@@ -13,6 +13,9 @@ static const struct {
 } kinds[] = {
     [REFUSAL_OTHER] = {OUTCOME_CLIENT_ERROR, ""},
     [REFUSAL_TOKEN] = {OUTCOME_AUTH, "it refuses our session token, a fresh one too"},
+    [REFUSAL_TOKEN_EXPIRED] = {OUTCOME_AUTH,
+                               "it calls our session token expired, a fresh one too: its clock or the one "
+                               "here is wrong by hours"},
     [REFUSAL_TOKEN_ELSEWHERE] =
         {OUTCOME_AUTH, "another provider answers at its url: its record in the contract, or the url "
                        "in the configuration, is out of date"},
@@ -43,6 +46,7 @@ static const struct {
 } rows[] = {
     {"validate session", "session token is for different provider", REFUSAL_TOKEN_ELSEWHERE},
     {"validate session", "future generation", REFUSAL_TOKEN_AHEAD},
+    {"validate session", "session token expired", REFUSAL_TOKEN_EXPIRED},
     {"validate session", NULL, REFUSAL_TOKEN},
     {"validate request", "session validation failed", REFUSAL_TOKEN},
     {"validate request", "user not acknowledge", REFUSAL_NOT_ACKNOWLEDGED},

@@ -9,6 +9,7 @@
  */
 #include "net/transport.h"
 #include "net/curl_library.h"
+#include "base/reach.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -185,6 +186,7 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct cur
   (void)purpose;
   struct curl_call *call = user;
   struct curl_transport *u = call->up;
+  if (call->req.is_public_only && !reach_is_public(&a->addr)) return CURL_SOCKET_BAD;
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   bool is_short = fd < 0 && (errno == EMFILE || errno == ENFILE);
   if (is_short && loop_spare_descriptor(u->loop))

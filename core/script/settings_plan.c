@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/embedded.h"
+#include "base/reach.h"
 
 #include <stdlib.h>
 
@@ -40,8 +41,23 @@ static struct u256 get_amount(lua_State *L, const char *name) {
   return neuron;
 }
 
+/* A chain of one's own: its providers are likely to be near, too. */
+static bool has_private_node(char **nodes) {
+  for (; nodes && *nodes; nodes++) {
+    struct endpoint e;
+    if (endpoint_parse(&e, span_str(*nodes))) continue;
+    bool is_near = reach_is_private_host(e.host) || !strpbrk(e.host, ".:");
+    endpoint_release(&e);
+    if (is_near) return true;
+  }
+  return false;
+}
+
 static void take_chain(lua_State *L, struct chain_settings *c) {
   c->nodes = field_copies(L, "rpc");
+  lua_getfield(L, -1, "allowPrivateProviders");
+  c->takes_private = lua_isnil(L, -1) ? has_private_node(c->nodes) : lua_toboolean(L, -1);
+  lua_pop(L, 1);
   c->token_lifetime_ms = (uint64_t)field_number(L, "tokenLifetime");
   c->refresh_ms = (uint32_t)field_number(L, "chainRefreshInterval");
   lua_getfield(L, -1, "contracts");

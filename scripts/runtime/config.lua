@@ -477,6 +477,7 @@ local OPTIONS = {
   { "keyFile", checks.key_file, nil, may_be_unset = true },
   { "contracts", contracts, {} },
   { "autoFunding", auto_funding, false },
+  { "allowPrivateProviders", boolean, nil, may_be_unset = true },
   { "tokenLifetime", duration(1000), DAY },
   { "chainRefreshInterval", duration(100), 180000 },
   { "providers", providers },

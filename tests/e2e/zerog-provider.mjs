@@ -182,14 +182,15 @@ export class ZeroGProvider extends FakeProvider {
     return p;
   }
 
-  // centralized, separated: the signer's variants. minReserve: what a sub-account must hold (neuron).
+  // centralized, separated: the signer's variants. minReserve: what a sub-account must hold (neuron). clockMs: how far its clock
+  // is ahead.
   constructor({
     chain, address, generation = 'G2b', model = 'fake-model', centralized = false, separated = false,
-    minReserve = ONE_0G, rewritesBody = true, refusesOtherModels = false, fault = {}, ...rest
+    minReserve = ONE_0G, rewritesBody = true, refusesOtherModels = false, clockMs = 0, fault = {}, ...rest
   }) {
     super({ id: address, model, ...rest });
     const ethers = loadEthers();
-    Object.assign(this, { chain, address, generation, centralized, separated, minReserve, rewritesBody, refusesOtherModels, fault });
+    Object.assign(this, { chain, address, generation, centralized, separated, minReserve, rewritesBody, refusesOtherModels, clockMs, fault });
     this.tee = new ethers.Wallet(ethers.id(`tee of ${address}`)); // its own key
     this.target = new ethers.Wallet(ethers.id(`target of ${address}`)); // of the model's own TEE, when separated
     this.accounts = new Map(); // instead of a chain: user in lower case -> account
@@ -284,7 +285,7 @@ export class ZeroGProvider extends FakeProvider {
     const authorization = call.request.header('authorization');
     const claimed = claimedAddress(authorization);
     const account = claimed ? await this.accountOf(claimed) : null;
-    const { address, error } = checkSessionToken(authorization, { provider: this.address, nowMs: Date.now(), account });
+    const { address, error } = checkSessionToken(authorization, { provider: this.address, nowMs: Date.now() + this.clockMs, account });
     if (error) {
       this.refuseCall(call, `validate session: ${error}`, 400, { source: 'client' });
       return null;

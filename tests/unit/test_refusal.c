@@ -22,7 +22,7 @@ static const struct {
     {"validate session: missing or invalid Authorization header, must be Bearer "
      "app-sk-\\u003cbase64(rawMessage:signature)\\u003e",
      REFUSAL_TOKEN, OUTCOME_AUTH},
-    {"validate session: session token expired", REFUSAL_TOKEN, OUTCOME_AUTH},
+    {"validate session: session token expired", REFUSAL_TOKEN_EXPIRED, OUTCOME_AUTH},
     {"validate session: session token has been revoked (generation expired)", REFUSAL_TOKEN, OUTCOME_AUTH},
     {"validate session: session token has been revoked", REFUSAL_TOKEN, OUTCOME_AUTH},
     {"validate session: signature verification failed: address mismatch", REFUSAL_TOKEN, OUTCOME_AUTH},
