@@ -94,6 +94,7 @@ struct chain_settings {
   char **nodes;                   /* URLs, NULL-terminated; empty: none. They may hold keys */
   bool has_ledger, has_inference; /* else by chain id */
   struct address ledger, inference;
+  bool is_dev;        /* where a chain has contracts for development, those */
   bool takes_private; /* providers at addresses that are no public ones */
   struct funding_rules funding;
   uint64_t token_lifetime_ms;

@@ -62,6 +62,7 @@ static void take_chain(lua_State *L, struct chain_settings *c) {
   c->refresh_ms = (uint32_t)field_number(L, "chainRefreshInterval");
   lua_getfield(L, -1, "contracts");
   c->has_ledger = provider_id_address(&c->ledger, span_str(field_text(L, "ledger")));
+  c->is_dev = field_is_set(L, "isDev");
   c->has_inference = provider_id_address(&c->inference, span_str(field_text(L, "inference")));
   lua_pop(L, 1);
   lua_getfield(L, -1, "autoFunding");

@@ -472,7 +472,7 @@ local OPTIONS = {
     flag = "--log-level" },
   { "logFormat", choice("text", "json"), "text", env = { "MOONGATE_LOG_FORMAT" }, flag = "--log-format" },
   { "upstream", choice("native", "curl"), "native", env = { "MOONGATE_UPSTREAM" } },
-  { "rpc", nodes, nil, env = { "RPC_ENDPOINT", "ZG_RPC_ENDPOINT" }, flag = "--rpc", may_be_unset = true },
+  { "rpc", nodes, nil, env = { "ZG_RPC_ENDPOINT", "RPC_ENDPOINT" }, flag = "--rpc", may_be_unset = true },
   { "key", checks.private_key, nil, env = { "ZG_PRIVATE_KEY" }, may_be_unset = true },
   { "keyFile", checks.key_file, nil, may_be_unset = true },
   { "contracts", contracts, {} },
@@ -559,6 +559,8 @@ local function contracts_from_env(out)
       out.contracts[name] = contract_address(from_env, place_of("environment variable " .. variable))
     end
   end
+  local mode = host.env("ZG_DEV_MODE")
+  if out.contracts then out.contracts.isDev = mode == "true" or mode == "1" end
 end
 
 local function check_together(out, written)

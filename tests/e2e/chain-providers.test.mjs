@@ -2,10 +2,11 @@
 // the wallet signs for them, and money moves only when that was allowed. Real contracts on a chain of the test's own.
 
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { Chain, ONE_0G, noChain } from './chain.mjs';
-import { IS_SANITIZED, ask, chat, chatRequest, eventually, events, health, runMoongate, startDaemon } from './harness.mjs';
+import { IS_SANITIZED, ask, chat, chatRequest, eventually, events, health, runMoongate, startDaemon, temporaryFolder } from './harness.mjs';
 import { ZeroGProvider } from './zerog-provider.mjs';
 
 const skip = noChain();
@@ -289,6 +290,36 @@ test('discover finds what fits, with its price; one that comes later is found, t
   await own.transferFund(user, cheaper.address, 2);
   await ready(moon, cheaper);
   for (let i = 0; i < 4; i++) assert.equal((await chat(moon)).header('x-provider-address'), cheaper.address, 'the cheapest one');
+});
+
+test('a strategy sees prices, balance, runway, the token and what was proved', { skip }, async (t) => {
+  const user = chain.user(nextUser++);
+  const provider = await standIn(t);
+  await chain.addLedger(user, 3);
+  await chain.transferFund(user, provider.address, 2);
+  const file = path.join(temporaryFolder(t), 'watch.lua');
+  writeFileSync(file, `return { abi = 1, select = function(state, req, pool)
+    local p = pool[1]
+    lb.log("info", ("saw %.0f %.0f %.0f %.0f %.0f %s %d %d"):format(p.price_in, p.price_out, p.balance / 1e9, p.runway_s, p.token_expires_s, tostring(p.verifiable), p.verify_ok, p.verify_fail))
+    return 1
+  end }`);
+  const moon = await start(t, user, { providers: [provider.address], strategy: file, tokenLifetime: 3600_000, verifyAnswers: 'all' });
+  await ready(moon, provider);
+  const saw = () => [...moon.stderr.matchAll(/saw (.*)$/gm)].at(-1)[1].split(' ').map((x) => ({ true: true, inf: Infinity })[x] ?? Number(x));
+  assert.equal((await chat(moon)).status, 200);
+  const [priceIn, priceOut, balance, runway, expires, verifiable, ok, failed] = saw();
+  assert.deepEqual([priceIn, priceOut, verifiable, ok, failed], [5e10, 1e11, true, 0, 0]);
+  assert.ok(balance > 1.9e9 && balance <= 2e9, `balance ${balance}`);
+  assert.ok(runway === Infinity || runway > 1e6, `runway ${runway}`);
+  assert.ok(expires > 3000 && expires <= 3600, `token ${expires}`);
+  await eventually(async () => (await admin(moon)).providers[0].verifyOk === 1, 10000, 'a proof');
+  provider.fault = { alterBody: true };
+  assert.equal((await chat(moon)).status, 200);
+  await eventually(async () => (await admin(moon)).providers[0].verifyFail === 1, 10000, 'a refutation');
+  assert.equal((await chat(moon)).status, 200);
+  const later = saw();
+  assert.deepEqual(later.slice(6), [1, 1]);
+  await eventually(() => chat(moon).then(() => saw()[3] < Infinity), 20000, 'a runway');
 });
 
 test('the commands: a list with filters, and a token that a provider takes', { skip }, async (t) => {
