@@ -63,6 +63,7 @@ struct member {
   struct wheel_timer token_clock;
 
   enum standing standing;
+  char told[PROVIDER_REASON_MAX]; /* the reason that the log has */
 };
 
 enum network_state { NETWORK_UNREAD, NETWORK_READY, NETWORK_UNKNOWN };

@@ -131,23 +131,24 @@ void member_judge(struct member *m) {
       .per_provider = c->plan->settings.chain.funding.per_provider,
       .funding = funder_blocked(&c->funder),
   };
-  char why[PROVIDER_REASON_MAX], before[PROVIDER_REASON_MAX];
+  char why[PROVIDER_REASON_MAX];
   enum standing was = m->standing;
   m->standing = standing_judge(why, &f);
-  provider_copy_reason(m->provider, before, clock_mono_ms());
   bool is_ready = m->standing == STANDING_READY;
   bool was_ready = __atomic_load_n(&m->provider->is_initialised, __ATOMIC_RELAXED);
   show_account(m);
   if (is_ready && was_ready) return;
   provider_set_init(m->provider, is_ready ? NULL : why);
+  bool is_told = strcmp(m->told, why) == 0 || m->standing == STANDING_WAITING;
+  if (m->standing != STANDING_WAITING) memcpy(m->told, why, sizeof m->told);
   if (is_ready) {
     log_info("provider %s is ready: %s at %s", m->provider->id,
              m->entry->model ? m->entry->model : "any model",
              m->entry->has_endpoint ? m->entry->endpoint.text : "no endpoint");
     chain_note(m->chain, false);
-  } else if (was != m->standing || was_ready) {
-    if (m->standing != STANDING_WAITING) log_warn("%s", why);
-  } else if (strcmp(before, why) != 0 && m->standing != STANDING_WAITING) {
+  } else if (!is_told && (was != m->standing || was_ready)) {
+    log_warn("%s", why);
+  } else if (!is_told) {
     log_info("%s", why);
   }
 }

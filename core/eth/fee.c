@@ -145,13 +145,23 @@ static bool is_integer(double x) {
   return isfinite(x) && x == trunc(x);
 }
 
+bool fee_is_by_image(struct span service_type) {
+  return span_eq(service_type, SPAN("text-to-image")) || span_eq(service_type, SPAN("image-editing"));
+}
+
+struct u256 fee_for_people(struct span service_type, struct u256 price) {
+  struct u256 million;
+  if (fee_is_by_image(service_type)) return price;
+  return u256_mul(&million, price, u256_of(1000000)) ? U256_MAX : million;
+}
+
 int fee_estimate(struct fee *out, struct span service_type, struct u256 input_price, struct u256 output_price,
                  struct span usage) {
   double in = 0, produced = 0;
   if (span_eq(service_type, SPAN("chatbot"))) {
     in = get_count(usage, "prompt_tokens", 0);
     produced = get_count(usage, "completion_tokens", 0);
-  } else if (span_eq(service_type, SPAN("text-to-image")) || span_eq(service_type, SPAN("image-editing"))) {
+  } else if (fee_is_by_image(service_type)) {
     in = get_count(usage, "n", 1);
   } else if (span_eq(service_type, SPAN("speech-to-text"))) {
     produced = get_count(usage, "output_tokens", 0);

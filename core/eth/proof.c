@@ -1,4 +1,5 @@
 #include "eth/proof.h"
+#include "eth/fee.h"
 #include "eth/hex.h"
 #include "wire/json.h"
 
@@ -81,7 +82,7 @@ static void end_with(struct proof_expectation *out, enum proof_verdict verdict, 
 }
 
 bool proof_signs_images(struct span service_type) {
-  return span_eq(service_type, SPAN("text-to-image")) || span_eq(service_type, SPAN("image-editing"));
+  return fee_is_by_image(service_type);
 }
 
 void proof_expect(struct proof_expectation *out, const struct service *service) {

@@ -71,7 +71,7 @@ struct plan_discover {
   char *service_type; /* NULL: any */
   bool is_verifiable; /* only those whose answers can be verified */
   bool has_max_in, has_max_out;
-  struct u256 max_in, max_out; /* neuron per token */
+  struct u256 max_in, max_out; /* neuron, as fee_for_people() */
   unsigned limit;              /* at most so many; 0: no limit */
   double weight, priority;     /* of each */
   char **tags;

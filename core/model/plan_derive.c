@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/reach.h"
+#include "eth/fee.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,8 +71,8 @@ static bool is_wanted(const struct plan_discover *d, const struct record *r) {
   if (d->model && !span_eq(s->model, span_str(d->model))) return false;
   if (d->service_type && !span_eq(s->service_type, span_str(d->service_type))) return false;
   if (d->is_verifiable && !record_is_verifiable(r)) return false;
-  if (d->has_max_in && u256_cmp(s->input_price, d->max_in) > 0) return false;
-  return !d->has_max_out || u256_cmp(s->output_price, d->max_out) <= 0;
+  if (d->has_max_in && u256_cmp(fee_for_people(s->service_type, s->input_price), d->max_in) > 0) return false;
+  return !d->has_max_out || u256_cmp(fee_for_people(s->service_type, s->output_price), d->max_out) <= 0;
 }
 
 static char **copy_list(char **list) {

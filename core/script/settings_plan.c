@@ -148,11 +148,9 @@ static void take_entry(lua_State *L, struct load *load, struct plan_entry *e) {
                              is_on_chain ? PROVIDER_ONCHAIN : PROVIDER_DIRECT, clock_mono_ms());
 }
 
-/* Prices are given in 0G per million tokens. */
 static bool get_price(lua_State *L, const char *name, struct u256 *out) {
-  uint64_t rest;
   if (!field_text(L, name)[0]) return false;
-  *out = u256_div_u64(get_amount(L, name), 1000000, &rest);
+  *out = get_amount(L, name);
   return true;
 }
 

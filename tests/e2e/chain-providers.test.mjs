@@ -333,6 +333,10 @@ test('the commands: a list with filters, and a token that a provider takes', { s
   const entry = json.find((p) => p.address === provider.address);
   assert.deepEqual([entry.inputPrice, entry.model, entry.url, entry.verifiable], ['50000000000', 'listed-model', provider.origin, true]);
   assert.ok(!(await runMoongate(['providers', '--rpc', chain.url, '--max-price-in', '0.0499'], { env })).stdout.includes(provider.address));
+  const painter = await standIn(t, { model: 'painter', service: { serviceType: 'text-to-image', inputPrice: 3_000_000_000_000_000n } });
+  const images = async (most) => (await runMoongate(['providers', '--rpc', chain.url, '--type', 'text-to-image', '--max-price-in', most], { env })).stdout;
+  assert.match(await images('0.003'), new RegExp(`${painter.address}  text-to-image .* 0\\.003/image +- +painter`), 'images are paid one by one');
+  assert.doesNotMatch(await images('0.0029'), /painter/);
 
   const none = await runMoongate(['token', provider.address, '--rpc', chain.url], { env });
   assert.equal(none.code, 0);

@@ -178,6 +178,8 @@ test('images are proved one by one, down to the request; others than those that 
   const r = await drawing(moon);
   assert.equal(r.status, 200, r.text());
   assert.equal(r.json().data.length, 2);
+  const { priceIn, priceUnit } = (await ask(moon, { path: '/admin/providers' })).json().providers[0].chain;
+  assert.deepEqual([priceIn, priceUnit], ['0.00000005', 'image'], 'images are paid one by one');
   const v = await verify(moon, r.header('zg-res-key'));
   assert.deepEqual([v.isValid, v.checks.signature, v.checks.response, v.checks.request], [true, 'pass', 'pass', 'pass'], v.response.text());
   const sdk = await sdkBroker(chain, user);

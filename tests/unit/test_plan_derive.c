@@ -209,7 +209,7 @@ static void discover_adds_what_fits(void) {
   d->service_type = x_strdup("chatbot");
   d->is_verifiable = true;
   d->has_max_in = true;
-  d->max_in = u256_of(90);
+  d->max_in = u256_of(90000000);
   p->n_routes = 1;
   p->routes = x_calloc(1, sizeof *p->routes);
   p->routes[0].name = x_strdup("alias");

@@ -319,6 +319,14 @@ static void counts_that_are_no_integers_are_refused(void) {
   CHECK_INT(fee_estimate(&f, SPAN("embedding"), u256_of(1), u256_of(1), SPAN("{}")), ERR_UNSUPPORTED);
 }
 
+static void prices_are_compared_by_what_they_buy(void) {
+  CHECK(u256_eq(fee_for_people(SPAN("chatbot"), u256_of(90)), u256_of(90000000)));
+  CHECK(u256_eq(fee_for_people(SPAN("speech-to-text"), u256_of(1)), u256_of(1000000)));
+  CHECK(u256_eq(fee_for_people(SPAN("text-to-image"), u256_of(90)), u256_of(90)));
+  CHECK(u256_eq(fee_for_people(SPAN("image-editing"), U256_MAX), U256_MAX));
+  CHECK(u256_eq(fee_for_people(SPAN("chatbot"), U256_MAX), U256_MAX));
+}
+
 static void the_largest_fee_has_room(void) {
   struct fee f;
   struct buf b;
@@ -365,6 +373,7 @@ int main(void) {
   RUN(counts_of_any_size_are_exact);
   RUN(counts_that_are_no_integers_are_refused);
   RUN(the_largest_fee_has_room);
+  RUN(prices_are_compared_by_what_they_buy);
   RUN(a_sub_account_is_topped_up_to_what_it_needs);
   key_free(key);
   return CHECK_END();
