@@ -414,6 +414,11 @@ void chain_hurry(struct chain *c, const struct provider *p) {
   if (m && c->network_state == NETWORK_READY) member_hurry(m);
 }
 
+void chain_hurry_all(struct chain *c) {
+  for (unsigned i = 0; i < c->n_members && c->network_state == NETWORK_READY; i++)
+    if (c->members[i]->standing != STANDING_READY) member_hurry(c->members[i]);
+}
+
 void chain_ask_token(struct chain *c, const struct provider *p, uint64_t serial, chain_token_done *done,
                      void *user) {
   struct member *m = chain_member(c, p);

@@ -50,6 +50,8 @@ bool chain_has_first_round(const struct chain *c);
 
 /* Something is wrong with that provider, or with our account there: it is read again soon. */
 void chain_hurry(struct chain *c, const struct provider *p);
+/* An operator has looked after things: providers that are not ready are read again at once. */
+void chain_hurry_all(struct chain *c);
 
 typedef void chain_token_done(void *user, bool has_fresh);
 /*

@@ -111,7 +111,8 @@ static enum standing judge_account(char out[PROVIDER_REASON_MAX], const struct s
     say(out, f,
         "wallet %s has %s: set autoFunding = { ledgerMin = 3, perProvider = 2, max = 10 }, or run "
         "`0g-compute-cli "
-        "transfer-fund --provider %s --amount 2` (for a wallet that is new, `add-account --amount 5` before)",
+        "transfer-fund --service inference --provider %s --amount 2` (for a new wallet, before that, "
+        "`0g-compute-cli add-account --amount 5`)",
         f->wallet,
         f->account == READING_MISSING ? "no sub-account with it" : "nothing left in its sub-account", id);
     return STANDING_UNFUNDED;

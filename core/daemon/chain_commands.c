@@ -283,7 +283,7 @@ static void on_account(void *user, const struct rpc_outcome *o) {
     (void)fprintf(
         stderr,
         "moongate: this wallet has no sub-account with that provider, which will refuse the token until it "
-        "has: `0g-compute-cli transfer-fund --provider %s --amount 2`, or autoFunding\n",
+        "has: `0g-compute-cli transfer-fund --service inference --provider %s --amount 2`, or autoFunding\n",
         s->options->token.provider);
     print_token(s, 0);
     return;

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { Chain, ONE_0G, noChain } from './chain.mjs';
+import { Chain, ONE_0G, noChain, sdkCommand } from './chain.mjs';
 import { IS_SANITIZED, ask, chat, chatRequest, eventually, events, health, runMoongate, startDaemon, temporaryFolder } from './harness.mjs';
 import { ZeroGProvider } from './zerog-provider.mjs';
 
@@ -72,7 +72,7 @@ test('without autoFunding nothing moves, and the reason names the option and the
   assert.equal(isHealthy, false);
   assert.match(reason, new RegExp(`^Failed to initialize provider ${provider.address}: wallet ${user.address} has no sub-account`));
   assert.match(reason, /autoFunding = \{ ledgerMin = 3/);
-  assert.match(reason, /0g-compute-cli transfer-fund --provider 0x/);
+  assert.match(reason, /0g-compute-cli transfer-fund --service inference --provider 0x/);
   assert.equal((await chat(moon)).status, 503);
   assert.equal(await chain.transactionCount(user.address), 0);
   // Funded by other hands, it serves; no restart.
@@ -131,6 +131,34 @@ test('what cannot be used is listed with its reason, and the rest serves', { ski
   assert.match(reasons[3], new RegExp(`^Failed to initialize provider ${stranger}: the contract 0x\\w+ has no service of that address`));
   assert.equal((await health(moon)).status, 'degraded');
   for (let i = 0; i < 6; i++) assert.equal((await chat(moon)).header('x-provider-address'), good.address);
+});
+
+test('the commands that a reason names mend it, run as they stand there', { skip }, async (t) => {
+  const user = chain.user(nextUser++);
+  const provider = await standIn(t);
+  const moon = await start(t, user, { providers: [provider.address], chainRefreshInterval: 600000 });
+  const folder = temporaryFolder(t);
+  const reload = async () => assert.equal((await ask(moon, { method: 'POST', path: '/admin/reload' })).status, 200);
+  const reason = (pattern) => eventually(async () => {
+    const why = (await providerOf(moon, provider)).reason ?? '';
+    return pattern.test(why) && why;
+  }, 20000, `a reason like ${pattern}`);
+  const commands = (why) => [...why.matchAll(/`(0g-compute-cli [^`]+)`/g)].map((m) => m[1]);
+
+  const [transfer, open] = commands(await reason(/no sub-account with it/));
+  await sdkCommand(chain, user, open, folder);
+  await sdkCommand(chain, user, transfer, folder);
+  await reload(); // asks the chain at once
+  await ready(moon, provider);
+  assert.equal((await chat(moon)).status, 200);
+  // Taken back, it is pending, and does not count.
+  await chain.retrieveFund(user, provider.address);
+  assert.match((await chat(moon)).text(), /The account at provider \w+ is exhausted/);
+  assert.deepEqual(commands(await reason(/nothing left in its sub-account/)), [transfer, open]);
+  await sdkCommand(chain, user, transfer, folder);
+  await reload();
+  await ready(moon, provider);
+  assert.equal((await chat(moon)).status, 200);
 });
 
 test('revoked tokens are renewed and the request goes once more, unseen by the client', { skip }, async (t) => {
