@@ -11,7 +11,7 @@
 
 #define RENEW_MS      10000 /* for a fresh session token, before the next provider is tried */
 #define ARENA_RESERVE (64u * 1024)
-#define DETAIL_MAX    160
+#define DETAIL_MAX    320
 
 static const struct upstream_events EVENTS;
 
@@ -350,7 +350,7 @@ static void judge_refusal(struct attempt *a) {
   struct refusal r;
   char text[DETAIL_MAX];
   refusal_read(&r, a->status, buf_span(&a->held), a->is_model_ours);
-  refusal_text(text, sizeof text, &r);
+  refusal_text(text, sizeof text, &r, a->entry->provider->id);
   bool is_token = r.kind == REFUSAL_TOKEN || r.kind == REFUSAL_TOKEN_EXPIRED;
   if (is_token && !a->entry->api_key && onchain_ask_token(a->onchain, on_token, a)) {
     a->phase = ATTEMPT_RENEWING;

@@ -40,6 +40,6 @@ struct refusal {
 void refusal_read(struct refusal *out, int status, struct span body, bool model_is_ours);
 
 /* Writes what happened and what can be done about it; empty for REFUSAL_OTHER. */
-void refusal_text(char *out, size_t size, const struct refusal *r);
+void refusal_text(char *out, size_t size, const struct refusal *r, const char *provider);
 
 #endif

@@ -750,7 +750,7 @@ static void connect_next(struct h1_call *call) {
   while (!is_over && call->next_address < o->n_addresses) {
     const struct sockaddr *a = (const struct sockaddr *)&o->addresses[call->next_address++];
     if (o->is_public_only && !reach_is_public(a)) {
-      call->detail = "its name leads into a private network (allowPrivateProviders)";
+      call->detail = TRANSPORT_IS_PRIVATE;
       continue;
     }
     struct socket *s = blocks_take(&h->loop->blocks, sizeof *s, NULL);

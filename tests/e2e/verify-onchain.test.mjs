@@ -283,7 +283,7 @@ test('a rotated signer is told; a revoked token is renewed; an unfunded provider
   const r = await chat(moon, { model: 'unfunded' });
   assertError(r, 502);
   const seen = await counters(moon, unfunded.address);
-  assert.match(seen.reason, /it requires 1000\.0 0G: transfer more to it, or let autoFunding/);
+  assert.match(seen.reason, /it requires 1000\.0 0G: run `0g-compute-cli transfer-fund --service inference --provider 0x\w{40} --amount [\d.]+`, or set autoFunding/);
 });
 
 test("a caller's own mistake reaches the caller as it came and harms nobody", { skip }, async (t) => {
@@ -300,8 +300,8 @@ test("a caller's own mistake reaches the caller as it came and harms nobody", { 
 });
 
 for (const [what, refusal, remedy] of [
-  ['has no account', 'validate request: get account from contract, account not exist: x', /transfer at least 1 0G/],
-  ['is not acknowledged', 'validate request: user not acknowledge the provider', /any transfer to it does that/],
+  ['has no account', 'validate request: get account from contract, account not exist: x', /no sub-account with it: run `0g-compute-cli transfer-fund/],
+  ['is not acknowledged', 'validate request: user not acknowledge the provider', /run `0g-compute-cli inference acknowledge-provider/],
   ['has a signer that nobody acknowledged', 'validate request: service not acknowledge the tee signer', /other providers/],
 ]) {
   test(`a provider where our account ${what} is replaced, and never seen by the caller as a 400`, { skip }, async (t) => {
