@@ -6,6 +6,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#define ADDRESS_DIGITS 40
+#define DIGITS_FINE    24 /* so few are no danger */
+#define DIGITS_KEPT    8
+
 /* One that is told by its bytes, or (bytes NULL) by the print of REDACT_KEY_DIGITS hexadecimal digits. */
 struct secret {
   char *bytes;
@@ -211,4 +215,35 @@ void redact_forget_all(void) {
   known.secrets = NULL;
   known.n = 0;
   pthread_rwlock_unlock(&known.lock);
+}
+
+static bool is_hex(char c) {
+  return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'f');
+}
+
+/* An address, and not the front of something longer that was cut off already. */
+static bool is_address(struct span rest, size_t n) {
+  return n == ADDRESS_DIGITS && !span_starts(span_make(rest.ptr + n, rest.len - n), SPAN("\xe2\x80\xa6"));
+}
+
+bool redact_digits(struct buf *text) {
+  size_t to = 0;
+  for (size_t at = 0; at < text->len;) {
+    struct span rest = span_make(text->data + at, text->len - at);
+    size_t n = 0;
+    while (n < rest.len && is_hex(rest.ptr[n]))
+      n++;
+    bool is_cut = n > DIGITS_FINE && !is_address(rest, n);
+    size_t kept = is_cut ? DIGITS_KEPT : n ? n : 1;
+    memmove(text->data + to, rest.ptr, kept);
+    to += kept;
+    if (is_cut) {
+      memcpy(text->data + to, "...", 3);
+      to += 3;
+    }
+    at += n ? n : 1;
+  }
+  bool has_cut = to < text->len;
+  text->len = to;
+  return has_cut;
 }

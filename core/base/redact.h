@@ -25,6 +25,11 @@ void redact_add_key(struct span digits);
 void redact_remove(struct span secret);
 /* Rewrites the content of `text` in place; false when nothing was found. */
 bool redact_apply(struct buf *text);
+/*
+ * For texts about what somebody wrote, who may have put a key there by mistake: long runs of hexadecimal digits are cut to
+ * their first few, those of an address excepted. False when there was none.
+ */
+bool redact_digits(struct buf *text);
 /* True when `text` contains a loaded secret. */
 bool redact_finds(struct span text);
 void redact_forget_all(void);

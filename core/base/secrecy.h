@@ -19,9 +19,16 @@ void secrecy_end(void);
 /*
  * Overwrites with '*' each place of the process's environment block (what /proc/PID/environ shows) that holds this key
  * (64 hexadecimal digits, perhaps behind 0x; in any case of the letters), whatever the variable is called. getenv()
- * then gives the asterisks.
+ * then gives the asterisks. The digits are kept in locked memory for the process that comes after this one.
  */
 void secrecy_mask_environment(struct span key);
+/* The same for whatever looks like a key. True: there was one. For a process that reads no configuration. */
+bool secrecy_mask_all(void);
+/*
+ * An entry of the environment as it was before; NULL: nothing of it was masked. The caller's to wipe and free, as soon as
+ * it has been given to the next process.
+ */
+char *secrecy_unmasked(const char *entry);
 /* What that leaves of a key: asterisks, perhaps behind 0x. */
 bool secrecy_is_mask(struct span text);
 

@@ -31,16 +31,26 @@ static void put_amount(char out[U256_0G_MAX], struct u256 neuron) {
 static void put_funding(const struct chain *c, struct chain_status *s) {
   const struct funder *f = &c->funder;
   const struct funding_rules *rules = &c->plan->settings.chain.funding;
+  struct funding_spent spent;
+  tally_read(f->tally, &spent);
   s->is_funding = rules->is_on;
   put_amount(s->max, rules->max);
-  put_amount(s->moved, funding_moved(&f->spent));
-  put_amount(s->deposits, f->spent.deposits);
-  put_amount(s->transfers, f->spent.transfers);
-  put_amount(s->fees, f->spent.fees);
-  if (f->has_ledger) put_amount(s->available, f->available);
-  s->n_transactions = f->spent.n_transactions;
+  put_amount(s->moved, funding_moved(&spent));
+  put_amount(s->deposits, funding_deposits(&spent));
+  put_amount(s->transfers, funding_transfers(&spent));
+  put_amount(s->fees, spent.fees);
+  if (f->has_seen_ledger) put_amount(s->available, f->sight.available);
+  s->n_transactions = spent.n_nonces;
   (void)snprintf(s->last_transaction, sizeof s->last_transaction, "%s", f->last_transaction);
   (void)snprintf(s->blocked, sizeof s->blocked, "%s", f->blocked);
+}
+
+#define NOTHING_FITS                                                                                         \
+  "discover{} finds none of the %u services of the contract: `moongate providers` lists them with what "     \
+  "they ask"
+
+static bool finds_nothing(const struct chain *c) {
+  return c->plan->n_entries == 0 && c->plan->n_discovers && c->n_services;
 }
 
 static void put_trouble(const struct chain *c, struct chain_status *s) {
@@ -48,6 +58,8 @@ static void put_trouble(const struct chain *c, struct chain_status *s) {
     (void)snprintf(s->trouble, sizeof s->trouble, "%s", c->network_trouble);
   else if (c->rpc && !c->is_connected)
     rpc_nodes_trouble(&c->rpc->nodes, s->trouble, sizeof s->trouble);
+  else if (finds_nothing(c))
+    (void)snprintf(s->trouble, sizeof s->trouble, NOTHING_FITS, c->n_services);
 }
 
 static void tell_status(struct chain *c) {
@@ -63,15 +75,24 @@ static void tell_status(struct chain *c) {
     s.calls = c->rpc->n_calls;
     s.failures = c->rpc->n_failures;
   }
+  s.n_services = c->n_services;
   put_trouble(c, &s);
   put_funding(c, &s);
   c->ops->on_status(c->context, &s);
+}
+
+/* Once, until it has found some. */
+static void tell_nothing(struct chain *c) {
+  bool is_so = finds_nothing(c);
+  if (is_so && !c->has_told_nothing) log_warn(NOTHING_FITS, c->n_services);
+  c->has_told_nothing = is_so;
 }
 
 static void on_news(struct wheel_timer *t) {
   struct chain *c = container_of(t, struct chain, news_timer);
   bool has_records = c->has_news && c->is_first_round_over;
   tell_status(c);
+  if (!has_records || !plan_is_outdated(c->plan, c->registry)) tell_nothing(c);
   if (!has_records) return;
   c->has_news = false;
   if (plan_is_outdated(c->plan, c->registry)) c->ops->on_records(c->context);
@@ -166,6 +187,7 @@ static void on_chain_id(void *user, const struct rpc_outcome *o) {
     return;
   }
   c->network_state = NETWORK_READY;
+  funder_check_chain(&c->funder);
   address_text(c->inference_text, &c->network.inference);
   log_info("chain %llu%s%s%s: services are read from %s", (unsigned long long)id, c->network.name ? " (" : "",
            c->network.name ? c->network.name : "", c->network.name ? ")" : "", c->inference_text);
@@ -193,19 +215,19 @@ static void on_service(void *context, const struct service *s) {
   if (is_there) chain_note(c, true);
 }
 
-static bool was_seen(const struct chain *c, const struct address *a) {
-  for (size_t i = 0; i < c->n_seen; i++)
-    if (address_eq(&c->seen[i], a)) return true;
-  return false;
+static int compare_addresses(const void *a, const void *b) {
+  return memcmp(a, b, sizeof(struct address));
 }
 
 /* What a whole reading has not shown is gone; providers that are configured by address are asked for one by one. */
 static void drop_unseen(struct chain *c) {
   size_t n;
   struct record **all = registry_records(c->registry, &n);
+  if (c->n_seen) qsort(c->seen, c->n_seen, sizeof *c->seen, compare_addresses);
   for (size_t i = 0; i < n; i++) {
     struct address a = all[i]->service.provider;
-    if (!was_seen(c, &a) && registry_drop_record(c->registry, &a)) chain_note(c, true);
+    bool was_seen = c->n_seen && bsearch(&a, c->seen, c->n_seen, sizeof *c->seen, compare_addresses);
+    if (!was_seen && registry_drop_record(c->registry, &a)) chain_note(c, true);
     record_unref(&all[i]);
   }
   free(all);
@@ -223,7 +245,10 @@ static void on_market_end(void *context, const char *trouble, unsigned skipped) 
     log_warn("%u records of the contract cannot be read and are left out", skipped);
   else
     drop_unseen(c);
-  if (!trouble) c->read_wall_ms = clock_wall_ms();
+  if (!trouble) {
+    c->read_wall_ms = clock_wall_ms();
+    c->n_services = (unsigned)c->n_seen;
+  }
   struct market *m = c->market;
   c->market = NULL;
   market_free(m);
@@ -241,6 +266,8 @@ static const struct market_ops MARKET_OPS = {.on_service = on_service, .on_end =
 static void start_market(struct chain *c) {
   if (c->market || c->network_state != NETWORK_READY || c->plan->n_discovers == 0) return;
   loop_timer_stop(c->loop, &c->market_timer);
+  /* What a whole reading does not show counts as gone. */
+  rpc_nodes_doubt(&c->rpc->nodes);
   c->market = market_start(c->rpc, &c->network.inference, &MARKET_OPS, c);
 }
 
@@ -387,6 +414,11 @@ void chain_hurry(struct chain *c, const struct provider *p) {
   if (m && c->network_state == NETWORK_READY) member_hurry(m);
 }
 
+void chain_hurry_all(struct chain *c) {
+  for (unsigned i = 0; i < c->n_members && c->network_state == NETWORK_READY; i++)
+    if (c->members[i]->standing != STANDING_READY) member_hurry(c->members[i]);
+}
+
 void chain_ask_token(struct chain *c, const struct provider *p, uint64_t serial, chain_token_done *done,
                      void *user) {
   struct member *m = chain_member(c, p);
@@ -398,7 +430,15 @@ void chain_ask_token(struct chain *c, const struct provider *p, uint64_t serial,
 
 /* ---- life ---- */
 
-struct chain *chain_new(struct loop *loop, struct upstream *upstream, struct registry *registry,
+int chain_tally_fd(const struct chain *c) {
+  return tally_fd(c->funder.tally);
+}
+
+void chain_retire(struct chain *c) {
+  funder_retire(&c->funder);
+}
+
+struct chain *chain_new(struct loop *loop, struct upstream *upstream, struct registry *registry, int tally,
                         const struct chain_ops *ops, void *context) {
   struct chain *c = x_calloc(1, sizeof *c);
   c->loop = loop;
@@ -407,7 +447,7 @@ struct chain *chain_new(struct loop *loop, struct upstream *upstream, struct reg
   c->ops = ops;
   c->context = context;
   rng_seed_os(&c->rng);
-  funder_init(&c->funder, c);
+  funder_init(&c->funder, c, tally);
   return c;
 }
 

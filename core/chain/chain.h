@@ -8,7 +8,7 @@
  *   daemon to derive a new plan. Tokens are made from the key alone: they go on while every node is dead.
  *
  * Thread: control's loop.   Owner: control.   Owns: the wallet's key, the nodes' client.
- * Invariant: money moves only by funder.c, only with autoFunding, never beyond its max.
+ * Invariant: money moves only by funder.c, only with autoFunding, never beyond its max, never twice.
  */
 #ifndef MOONGATE_CHAIN_CHAIN_H
 #define MOONGATE_CHAIN_CHAIN_H
@@ -31,8 +31,13 @@ struct chain_ops {
   void (*on_status)(void *context, const struct chain_status *status);
 };
 
-struct chain *chain_new(struct loop *loop, struct upstream *upstream, struct registry *registry,
+/* `tally`: what the service has moved, as the process before this one handed it on (chain/tally.h); -1: there was none. */
+struct chain *chain_new(struct loop *loop, struct upstream *upstream, struct registry *registry, int tally,
                         const struct chain_ops *ops, void *context);
+/* To be handed on to the next process; -1: there is nothing. */
+int chain_tally_fd(const struct chain *c);
+/* Another process serves: tokens are made on for what runs here, and money is its business. */
+void chain_retire(struct chain *c);
 /* Cancels what is under way; a transaction that was sent is left to the chain. */
 void chain_free(struct chain *c);
 
@@ -45,6 +50,8 @@ bool chain_has_first_round(const struct chain *c);
 
 /* Something is wrong with that provider, or with our account there: it is read again soon. */
 void chain_hurry(struct chain *c, const struct provider *p);
+/* An operator has looked after things: providers that are not ready are read again at once. */
+void chain_hurry_all(struct chain *c);
 
 typedef void chain_token_done(void *user, bool has_fresh);
 /*

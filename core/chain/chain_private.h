@@ -12,6 +12,7 @@
 #include "chain/rpc.h"
 #include "chain/spending.h"
 #include "chain/standing.h"
+#include "chain/tally.h"
 #include "chain/wallet.h"
 
 #define CHAIN_HURRY_MS       200  /* until a reading that was asked for begins */
@@ -36,6 +37,7 @@ struct member {
   char trouble[CHAIN_TROUBLE_MAX]; /* of the last reading; empty: none */
   struct u256 balance, pending_refund, unsettled;
   uint64_t generation;
+  uint64_t seen_at; /* one more than the block at which the account was read for a decision; 0: it was not */
   bool is_acknowledged;
   bool is_stale; /* our own transaction has changed the account since it was read */
   struct spending spending;
@@ -49,6 +51,7 @@ struct member {
   char *fee_path;
   int fee_status;
   bool is_reading, is_again; /* is_again: wanted once more while one was under way */
+  bool is_in_doubt; /* what was there is gone by the last answer: it is asked once more before that counts */
   bool has_ended_once;
   uint64_t read_ms; /* when the last reading ended; 0: never */
   unsigned failures;
@@ -60,15 +63,35 @@ struct member {
   struct wheel_timer token_clock;
 
   enum standing standing;
+  char told[PROVIDER_REASON_MAX]; /* the reason that the log has */
 };
 
 enum network_state { NETWORK_UNREAD, NETWORK_READY, NETWORK_UNKNOWN };
 
+enum funder_step {
+  FUNDER_IDLE,
+  FUNDER_LOOKS, /* funder_look.c: at one block of the chain */
+  FUNDER_SENDS
+};
+
+/* What was read for one decision, all of it at one block. */
+struct funder_sight {
+  uint64_t block;
+  uint64_t nonce; /* of the wallet: what is decided here can be sent under this one only */
+  bool has_ledger;
+  struct u256 available, wallet;
+};
+
 struct funder {
   struct chain *chain;
-  enum { FUNDER_IDLE, FUNDER_READS_NAME, FUNDER_READS_LEDGER, FUNDER_READS_WALLET, FUNDER_SENDS } step;
+  enum funder_step step;
   struct rpc_call *call;
   struct wheel_timer timer;
+  struct funder_sight sight;
+  struct tally *tally;
+  bool is_retired; /* another process of the service pays from now on */
+
+  /* Carrying out. */
   bool has_wallet;
   struct wallet wallet;
   struct wallet_order order;
@@ -77,16 +100,17 @@ struct funder {
   bool is_call_lost; /* the wallet waits for the answer of a node that is not asked any more */
   wallet_answer_fn *wallet_answer;
   void *wallet_user;
-  char service_name[64]; /* "inference-v1.0"; empty: not read yet */
-  bool has_ledger;
-  struct u256 available, wallet_balance;
-  struct funding_spent spent;
   struct funding_action action; /* that is being carried out */
+  struct funding_spent before;  /* the count without it */
   struct member *of;            /* whose account the action is for; NULL: none, or it has gone */
+
+  char service_name[64]; /* "inference-v1.0"; empty: not read yet */
+  bool has_seen_ledger;  /* sight holds what was read last, for people */
   char blocked[CHAIN_TROUBLE_MAX];
   char last_transaction[67];
   unsigned failures;
   uint64_t looked_ms; /* when it was last decided what to do */
+  uint64_t busy_ms;   /* since when another transaction has been in the way; 0: none is */
   bool wants_look;    /* something was done: what remains to be done? */
 };
 
@@ -118,6 +142,8 @@ struct chain {
   bool has_market_ended;
   struct address *seen; /* services of the reading of the market that is under way */
   size_t n_seen;
+  unsigned n_services;   /* of the last one that was complete; 0: there was none */
+  bool has_told_nothing; /* that discover{} finds none of them */
   struct funder funder;
 };
 
@@ -147,6 +173,8 @@ void member_tick(struct member *m);
 struct u256 member_owed(const struct member *m);
 /* The same as funding sees it; is_wanted is the funder's to say. */
 struct funding_account member_account(const struct member *m);
+/* The account as it was just read; NULL: the contract knows none. */
+void member_note_account(struct member *m, const struct account *a);
 /* Whether our wallet pays and signs there (and not a key of the provider's). */
 bool member_has_wallet(const struct member *m);
 
@@ -157,7 +185,7 @@ void member_drop_tokens(struct member *m);
 void member_ask_token(struct member *m, uint64_t serial, chain_token_done *done, void *user);
 
 /* ---- funder.c ---- */
-void funder_init(struct funder *f, struct chain *c);
+void funder_init(struct funder *f, struct chain *c, int tally_fd);
 void funder_release(struct funder *f);
 /* Before the nodes or the contracts change, and when others are there. */
 void funder_pause(struct funder *f);
@@ -166,8 +194,24 @@ void funder_resume(struct funder *f);
 void funder_rules_changed(struct funder *f);
 /* Looks whether somebody is in need; does nothing while something is under way. */
 void funder_look(struct funder *f);
+/* The chain is another one than the wallet's transaction is for. */
+void funder_check_chain(struct funder *f);
+/* Nothing is sent from here on: another process of this service does that. */
+void funder_retire(struct funder *f);
 /* Why funding does not help; NULL: nothing is in its way. */
 const char *funder_blocked(const struct funder *f);
 void funder_forget(struct funder *f, const struct member *m);
+/* Of a look: nothing was decided, and why; it is done again, later each time. */
+void funder_fail(struct funder *f, const char *why);
+void funder_set_blocked(struct funder *f, const char *why);
+/* Ends a look; the next one after ms, 0: when somebody asks. */
+void funder_rest(struct funder *f, uint64_t ms);
+/* What a look has led to; it ends here. */
+void funder_carry_out(struct funder *f, const struct funding_action *a);
+
+/* ---- funder_look.c ---- */
+void funder_look_begin(struct funder *f);
+/* Only where nothing but money is missing, and only to a provider that answers its health check. */
+bool funder_is_wanted(const struct member *m);
 
 #endif

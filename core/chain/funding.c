@@ -18,20 +18,67 @@ static struct u256 ledger_least(void) {
   return u256_of(3000000000000000000u);
 }
 
-struct u256 funding_moved(const struct funding_spent *spent) {
-  return greater(spent->deposits, spent->transfers);
+/* ---- what counts ---- */
+
+struct u256 funding_deposits(const struct funding_spent *spent) {
+  return sum(spent->deposits, spent->open.deposit);
 }
+
+struct u256 funding_transfers(const struct funding_spent *spent) {
+  return sum(spent->transfers, spent->open.transfer);
+}
+
+struct u256 funding_moved(const struct funding_spent *spent) {
+  return greater(funding_deposits(spent), funding_transfers(spent));
+}
+
+static bool is_open(const struct funding_spent *spent, uint64_t chain_id, uint64_t nonce) {
+  const struct funding_open *o = &spent->open;
+  return o->is_there && o->chain_id == chain_id && o->nonce == nonce;
+}
+
+void funding_note(struct funding_spent *spent, const struct funding_action *a, uint64_t chain_id,
+                  uint64_t nonce) {
+  if (a->kind == FUNDING_NOTHING) return;
+  if (!is_open(spent, chain_id, nonce)) {
+    spent->deposits = funding_deposits(spent);
+    spent->transfers = funding_transfers(spent);
+    spent->open = (struct funding_open){.is_there = true, .chain_id = chain_id, .nonce = nonce};
+    spent->n_nonces++;
+  }
+  struct funding_open *o = &spent->open;
+  if (a->kind == FUNDING_TRANSFER)
+    o->transfer = greater(o->transfer, a->amount);
+  else if (a->kind != FUNDING_ACKNOWLEDGE)
+    o->deposit = greater(o->deposit, a->amount);
+}
+
+/* What max leaves for another transaction: one that takes another's place is not counted beside it. */
+static struct u256 left_of(const struct funding_rules *rules, const struct funding_spent *spent,
+                           const struct funding_facts *facts, bool is_transfer) {
+  bool replaces = is_open(spent, facts->chain_id, facts->nonce);
+  struct u256 counted = is_transfer ? (replaces ? spent->transfers : funding_transfers(spent))
+                                    : (replaces ? spent->deposits : funding_deposits(spent));
+  return u256_sub_or_zero(rules->max, counted);
+}
+
+/* ---- what is needed ---- */
 
 static struct u256 half(struct u256 a) {
   uint64_t rest;
   return u256_div_u64(a, 2, &rest);
 }
 
+static struct u256 lesser(struct u256 a, struct u256 b) {
+  return u256_cmp(a, b) < 0 ? a : b;
+}
+
 struct u256 funding_need(const struct funding_rules *rules, const struct funding_account *a) {
-  struct u256 target = rules->per_provider, spendable = u256_sub_or_zero(a->locked, a->unsettled);
+  struct u256 target = rules->per_provider, owed = lesser(a->unsettled, target);
+  struct u256 spendable = u256_sub_or_zero(a->locked, owed);
   struct u256 low = sum(U256_0G, half(u256_sub_or_zero(target, U256_0G)));
   if (a->is_there && u256_cmp(spendable, low) >= 0) return U256_ZERO;
-  struct u256 lack = u256_sub_or_zero(sum(target, a->unsettled), a->locked);
+  struct u256 lack = u256_sub_or_zero(sum(target, owed), a->locked);
   return greater(lack, a->is_there ? half(target) : U256_0G);
 }
 
@@ -57,7 +104,7 @@ static void block_by_max(struct funding_action *out, const struct funding_rules 
 static void plan_deposit(struct funding_action *out, const struct funding_rules *rules,
                          const struct funding_spent *spent, const struct funding_facts *facts,
                          struct u256 need) {
-  struct u256 left = u256_sub_or_zero(rules->max, spent->deposits);
+  struct u256 left = left_of(rules, spent, facts, false);
   struct u256 available = facts->has_ledger ? facts->available : U256_ZERO;
   struct u256 least = u256_sub_or_zero(need, available);
   if (!facts->has_ledger) least = greater(least, ledger_least());
@@ -85,13 +132,14 @@ static bool help_account(struct funding_action *out, const struct funding_rules 
   const struct funding_account *a = &facts->accounts[i];
   if (!a->is_wanted) return false;
   struct u256 need = funding_need(rules, a);
+  if (u256_is_zero(need) && (!a->is_there || a->is_acknowledged)) return false;
+  out->has_account = true;
+  out->account = i;
   if (u256_is_zero(need)) {
-    if (!a->is_there || a->is_acknowledged) return false;
     out->kind = FUNDING_ACKNOWLEDGE;
-    out->account = i;
     return true;
   }
-  struct u256 left = u256_sub_or_zero(rules->max, spent->transfers);
+  struct u256 left = left_of(rules, spent, facts, true);
   if (u256_cmp(need, left) > 0) {
     /* A sub-account that is there takes any amount; a new one needs 1 0G, which is the least that is ever needed. */
     if (!a->is_there || u256_is_zero(left)) {
@@ -105,7 +153,6 @@ static bool help_account(struct funding_action *out, const struct funding_rules 
     return true;
   }
   out->kind = FUNDING_TRANSFER;
-  out->account = i;
   out->amount = need;
   return true;
 }
@@ -117,7 +164,7 @@ static void keep_ledger(struct funding_action *out, const struct funding_rules *
     is_used = is_used || facts->accounts[i].is_wanted;
   if (!facts->has_ledger || !is_used) return;
   struct u256 lack = u256_sub_or_zero(rules->ledger_min, facts->available);
-  struct u256 left = u256_sub_or_zero(rules->max, spent->deposits);
+  struct u256 left = left_of(rules, spent, facts, false);
   if (u256_cmp(lack, left) > 0) lack = left;
   if (u256_is_zero(lack) || u256_cmp(facts->wallet, sum(lack, FEE_ROOM)) < 0) return;
   out->kind = FUNDING_DEPOSIT;
@@ -132,22 +179,6 @@ void funding_next(struct funding_action *out, const struct funding_rules *rules,
     if (!help_account(out, rules, spent, facts, i)) continue;
     if (out->kind != FUNDING_NOTHING) return;
   }
+  out->has_account = false;
   if (!out->blocked[0]) keep_ledger(out, rules, spent, facts);
-}
-
-static void change(struct funding_spent *spent, const struct funding_action *a,
-                   bool (*by)(struct u256 *, struct u256, struct u256)) {
-  struct u256 *to = a->kind == FUNDING_TRANSFER ? &spent->transfers : &spent->deposits;
-  if (a->kind == FUNDING_NOTHING || a->kind == FUNDING_ACKNOWLEDGE) return;
-  bool is_out_of_range = by(to, *to, a->amount);
-  REQUIRE(!is_out_of_range);
-}
-
-void funding_note(struct funding_spent *spent, const struct funding_action *a) {
-  change(spent, a, u256_add);
-  spent->n_transactions++;
-}
-
-void funding_take_back(struct funding_spent *spent, const struct funding_action *a) {
-  change(spent, a, u256_sub);
 }

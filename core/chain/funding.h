@@ -3,8 +3,12 @@
  * read from the chain; whoever carries out an action reads the chain again and asks again.
  *
  * Money moves in two steps: from the wallet into the ledger (deposits), from the ledger into a provider's sub-account
- * (transfers). A coin that goes both ways counts once: what `max` bounds is the larger of the two sums. Amounts are noted before
- * they are sent and taken back only when the chain has refused them, so that what is unknown counts as moved.
+ * (transfers). A coin that goes both ways counts once: what `max` bounds is the larger of the two sums.
+ *
+ * What counts is what was signed. A signed transaction that a node has been given counts whatever nodes say of it
+ * afterwards (refused, undone, never seen): their word can be wrong, and the bytes are out. Only the chain's own rule
+ * takes anything back: of all transactions with one nonce at most one is ever executed, so they count as their largest.
+ *
  * Facts: a new ledger takes at least 3 0G, a first transfer at least 1 0G (contract LedgerManager).
  *
  * Thread: one; no state but the caller's.
@@ -16,11 +20,19 @@
 
 #define FUNDING_TEXT_MAX 256
 
-/* What has moved in the process's life, neuron. */
+/* Signed under the nonce that was used last: the largest of each kind. */
+struct funding_open {
+  bool is_there;
+  uint64_t chain_id, nonce;
+  struct u256 deposit, transfer;
+};
+
+/* What has moved in the service's life, neuron. Plain bytes: it is kept in memory that outlives the process (tally.h). */
 struct funding_spent {
-  struct u256 deposits, transfers;
+  struct u256 deposits, transfers; /* under all nonces before */
+  struct funding_open open;
   struct u256 fees; /* of transactions that the chain has taken; not bounded by max */
-  unsigned n_transactions;
+  unsigned n_nonces;
 };
 
 /* A sub-account that funding looks at. */
@@ -32,6 +44,7 @@ struct funding_account {
 };
 
 struct funding_facts {
+  uint64_t chain_id, nonce; /* that the next transaction will have */
   bool has_ledger;
   struct u256 available; /* in the ledger */
   struct u256 wallet;    /* what the wallet holds */
@@ -49,7 +62,9 @@ enum funding_kind {
 
 struct funding_action {
   enum funding_kind kind;
-  unsigned account;   /* of a transfer or an acknowledgement */
+  bool
+      has_account; /* somebody is in need: of a transfer, an acknowledgement, a deposit that is to be passed on */
+  unsigned account;
   struct u256 amount; /* neuron; 0 for an acknowledgement */
   /* Set with FUNDING_NOTHING when somebody is in need and cannot be helped: why, and what to do. */
   char blocked[FUNDING_TEXT_MAX];
@@ -57,15 +72,19 @@ struct funding_action {
 
 /*
  * How much a sub-account lacks; 0: nothing. It is filled up to per_provider when what it can spend has come half the way
- * down to the 1 0G below which providers refuse, so that neither a request fails first nor each chat moves money.
+ * down to the 1 0G below which providers refuse, so that neither a request fails first nor each chat moves money. What is
+ * owed beyond the chain is the provider's own word: it is believed up to per_provider, so that no claim can pull more
+ * than twice that into its sub-account.
  */
 struct u256 funding_need(const struct funding_rules *rules, const struct funding_account *a);
 void funding_next(struct funding_action *out, const struct funding_rules *rules,
                   const struct funding_spent *spent, const struct funding_facts *facts);
-/* Notes an action before it is sent; takes it back when the chain has refused it. */
-void funding_note(struct funding_spent *spent, const struct funding_action *a);
-void funding_take_back(struct funding_spent *spent, const struct funding_action *a);
-/* What counts against max. */
+/* Before the action is signed. */
+void funding_note(struct funding_spent *spent, const struct funding_action *a, uint64_t chain_id,
+                  uint64_t nonce);
+/* What counts, by kind, and against max. */
+struct u256 funding_deposits(const struct funding_spent *spent);
+struct u256 funding_transfers(const struct funding_spent *spent);
 struct u256 funding_moved(const struct funding_spent *spent);
 
 #endif

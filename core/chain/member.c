@@ -50,6 +50,7 @@ void member_stop(struct member *m) {
   if (m->call) rpc_cancel(m->call);
   m->call = NULL;
   m->is_reading = m->is_again = false;
+  m->seen_at = 0;
   stop_fee(m);
 }
 
@@ -127,25 +128,27 @@ void member_judge(struct member *m) {
       .locked = fee_locked(m->balance, m->pending_refund),
       .owed = member_owed(m),
       .is_funding = c->plan->settings.chain.funding.is_on,
+      .per_provider = c->plan->settings.chain.funding.per_provider,
       .funding = funder_blocked(&c->funder),
   };
-  char why[PROVIDER_REASON_MAX], before[PROVIDER_REASON_MAX];
+  char why[PROVIDER_REASON_MAX];
   enum standing was = m->standing;
   m->standing = standing_judge(why, &f);
-  provider_copy_reason(m->provider, before, clock_mono_ms());
   bool is_ready = m->standing == STANDING_READY;
   bool was_ready = __atomic_load_n(&m->provider->is_initialised, __ATOMIC_RELAXED);
   show_account(m);
   if (is_ready && was_ready) return;
   provider_set_init(m->provider, is_ready ? NULL : why);
+  bool is_told = strcmp(m->told, why) == 0 || m->standing == STANDING_WAITING;
+  if (m->standing != STANDING_WAITING) memcpy(m->told, why, sizeof m->told);
   if (is_ready) {
     log_info("provider %s is ready: %s at %s", m->provider->id,
              m->entry->model ? m->entry->model : "any model",
              m->entry->has_endpoint ? m->entry->endpoint.text : "no endpoint");
     chain_note(m->chain, false);
-  } else if (was != m->standing || was_ready) {
-    if (m->standing != STANDING_WAITING) log_warn("%s", why);
-  } else if (strcmp(before, why) != 0 && m->standing != STANDING_WAITING) {
+  } else if (!is_told && (was != m->standing || was_ready)) {
+    log_warn("%s", why);
+  } else if (!is_told) {
     log_info("%s", why);
   }
 }
@@ -217,10 +220,27 @@ static void take_service(struct member *m, struct span data) {
   if (registry_put_record(m->chain->registry, r)) chain_note(m->chain, true);
 }
 
+static void ask_service(struct member *m);
+
+/* A node that has moved to another chain knows no service either: first it is asked where it is. */
+static bool is_doubtful(struct member *m, const struct rpc_outcome *o) {
+  bool is_gone = rpc_is_revert(o, REVERT_SERVICE_NOT_EXIST) ||
+                 (o->was_answered && o->answer.end == RPC_RESULT && o->answer.result.len <= 4);
+  bool was_there = m->service == READING_THERE;
+  bool is_first = is_gone && was_there && !m->is_in_doubt;
+  m->is_in_doubt = is_first;
+  return is_first;
+}
+
 static void on_service(void *user, const struct rpc_outcome *o) {
   struct member *m = user;
   struct buf bytes;
   m->call = NULL;
+  if (is_doubtful(m, o)) {
+    rpc_nodes_doubt(&m->chain->rpc->nodes);
+    ask_service(m);
+    return;
+  }
   m->trouble[0] = '\0';
   if (rpc_is_revert(o, REVERT_SERVICE_NOT_EXIST)) {
     m->chain->is_connected = true;
@@ -236,21 +256,30 @@ static void on_service(void *user, const struct rpc_outcome *o) {
     end_reading(m);
 }
 
-static void take_account(struct member *m, struct span data) {
-  struct account a;
-  if (contract_read_account(&a, data) || !address_eq(&a.provider, &m->address)) {
-    (void)snprintf(m->trouble, sizeof m->trouble, "its sub-account in the contract cannot be read");
+void member_note_account(struct member *m, const struct account *a) {
+  m->is_stale = false;
+  if (!a) {
+    m->account = READING_MISSING;
+    m->balance = m->pending_refund = m->unsettled = U256_ZERO;
+    m->is_acknowledged = false;
     return;
   }
-  bool is_settled = m->account == READING_THERE && !u256_eq(a.balance, m->balance);
+  bool is_settled = m->account == READING_THERE && !u256_eq(a->balance, m->balance);
   m->account = READING_THERE;
-  m->is_stale = false;
-  m->balance = a.balance;
-  m->pending_refund = a.pending_refund;
-  m->is_acknowledged = a.acknowledged;
-  m->generation = u256_to_u64(a.generation);
+  m->balance = a->balance;
+  m->pending_refund = a->pending_refund;
+  m->is_acknowledged = a->acknowledged;
+  m->generation = u256_to_u64(a->generation);
   /* Without the provider's word: what was spent is in the balance when that has changed. */
   if (is_settled) spending_read(&m->spending);
+}
+
+static void take_account(struct member *m, struct span data) {
+  struct account a;
+  if (contract_read_account(&a, data) || !address_eq(&a.provider, &m->address))
+    (void)snprintf(m->trouble, sizeof m->trouble, "its sub-account in the contract cannot be read");
+  else
+    member_note_account(m, &a);
 }
 
 static void on_account(void *user, const struct rpc_outcome *o) {
@@ -258,10 +287,7 @@ static void on_account(void *user, const struct rpc_outcome *o) {
   struct buf bytes;
   m->call = NULL;
   if (rpc_is_revert(o, REVERT_ACCOUNT_NOT_EXISTS)) {
-    m->account = READING_MISSING;
-    m->is_stale = false;
-    m->balance = m->pending_refund = m->unsettled = U256_ZERO;
-    m->is_acknowledged = false;
+    member_note_account(m, NULL);
   } else if (take_bytes(m, &bytes, o)) {
     look_at_spending(m);
     take_account(m, buf_span(&bytes));
@@ -280,17 +306,23 @@ static void read_account(struct member *m) {
   buf_release(&calldata);
 }
 
-static void begin_reading(struct member *m) {
+static void ask_service(struct member *m) {
   struct chain *c = m->chain;
   struct buf calldata;
-  if (!c->rpc || c->network_state != NETWORK_READY) return;
-  loop_timer_stop(c->loop, &m->timer);
-  m->is_reading = true;
   buf_init(&calldata, 256);
   int err = contract_get_service(&calldata, &m->address);
   REQUIRE(!err);
   m->call = rpc_view(c->rpc, &c->network.inference, buf_span(&calldata), on_service, m);
   buf_release(&calldata);
+}
+
+static void begin_reading(struct member *m) {
+  struct chain *c = m->chain;
+  if (!c->rpc || c->network_state != NETWORK_READY) return;
+  loop_timer_stop(c->loop, &m->timer);
+  m->is_reading = true;
+  m->is_in_doubt = false;
+  ask_service(m);
 }
 
 static void on_due(struct wheel_timer *t) {
@@ -386,6 +418,7 @@ static void read_owed(struct member *m) {
   (void)snprintf(m->fee_path, 128, "/v1/user/%s/unsettledfee", c->wallet);
   m->fee_status = 0;
   struct upstream_request req = {
+      .is_public_only = m->entry->is_public_only,
       .base = span_str(base),
       .path = span_str(m->fee_path),
       .fields = {span_str(m->fee_fields)},

@@ -10,6 +10,7 @@
 #define TOO_LARGE       "its answer is too large"
 #define SEND_METHOD     "eth_sendRawTransaction"
 #define CHECK_METHOD    "eth_chainId"
+#define VIEW_METHOD     "eth_call"
 #define RETRY_AFTER_MAX 60000
 
 struct rpc_call {
@@ -22,6 +23,7 @@ struct rpc_call {
   unsigned tried; /* bits of nodes */
   int at;         /* the node that is being asked; -1: none */
   bool is_checking;
+  bool is_too_large; /* for some node's answer: perhaps another one says less */
   uint64_t id;
   struct upstream_call *call;
   struct wheel_timer clock;
@@ -147,19 +149,15 @@ static void on_head(void *user, const struct http_response *head) {
 static void on_data(void *user, const char *bytes, size_t len) {
   struct rpc_call *c = user;
   if (!c->call || buf_append(&c->answer, bytes, len) == 0) return;
-  if (c->is_checking) {
-    node_failed(c, TOO_LARGE);
-    return;
-  }
   stay(c);
-  if (c->tried == UINT_MAX) {
+  /* What a contract has to say may be too much; all else is a fault of the node. */
+  if (c->is_checking || strcmp(c->method, VIEW_METHOD) != 0) {
     node_failed(c, TOO_LARGE);
     return;
   }
-  /* Another node would say the same. */
-  struct rpc_outcome o = {.was_answered = true, .answer = {.end = RPC_ERROR}};
-  (void)snprintf(o.answer.message, sizeof o.answer.message, TOO_LARGE);
-  finish(c, &o);
+  c->is_too_large = true;
+  leave_node(c);
+  go_on(c);
 }
 
 /* The node says on which chain it is; then comes the call itself. */
@@ -223,7 +221,8 @@ static void ask(struct rpc_call *c) {
       "\r\n";
   struct rpc *r = c->rpc;
   const struct rpc_node *node = &r->nodes.list[c->at];
-  c->is_checking = !node->is_checked && strcmp(c->method, CHECK_METHOD) != 0;
+  bool is_check = strcmp(c->method, CHECK_METHOD) == 0;
+  c->is_checking = !is_check && rpc_nodes_needs_check(&r->nodes, c->at, now_of(r));
   c->id = ++r->last_id;
   c->status = 0;
   c->retry_after_ms = 0;
@@ -259,6 +258,12 @@ static void go_on(struct rpc_call *c) {
     ask(c);
     return;
   }
+  if (c->is_too_large) {
+    struct rpc_outcome o = {.was_answered = true, .answer = {.end = RPC_ERROR}};
+    (void)snprintf(o.answer.message, sizeof o.answer.message, TOO_LARGE);
+    finish(c, &o);
+    return;
+  }
   char trouble[sizeof r->trouble];
   rpc_nodes_trouble(&r->nodes, trouble, sizeof trouble);
   if (!trouble[0])
@@ -289,8 +294,8 @@ struct rpc_call *rpc_start(struct rpc *r, const char *method, struct span params
   return c;
 }
 
-struct rpc_call *rpc_view(struct rpc *r, const struct address *to, struct span calldata, rpc_done *done,
-                          void *user) {
+static struct rpc_call *view(struct rpc *r, const struct address *to, struct span calldata, const char *block,
+                             rpc_done *done, void *user) {
   struct buf params;
   char text[ADDRESS_TEXT_LEN + 1];
   buf_init(&params, RPC_PARAMS_MAX);
@@ -298,10 +303,22 @@ struct rpc_call *rpc_view(struct rpc *r, const struct address *to, struct span c
   buf_putf(&params, "[{\"to\":\"%s\",\"data\":\"", text);
   int err = hex_append(&params, calldata.ptr, calldata.len);
   REQUIRE(!err);
-  buf_put_str(&params, "\"},\"latest\"]");
-  struct rpc_call *c = rpc_start(r, "eth_call", buf_span(&params), done, user);
+  buf_putf(&params, "\"},\"%s\"]", block);
+  struct rpc_call *c = rpc_start(r, VIEW_METHOD, buf_span(&params), done, user);
   buf_release(&params);
   return c;
+}
+
+struct rpc_call *rpc_view(struct rpc *r, const struct address *to, struct span calldata, rpc_done *done,
+                          void *user) {
+  return view(r, to, calldata, "latest", done, user);
+}
+
+struct rpc_call *rpc_view_at(struct rpc *r, const struct address *to, struct span calldata, uint64_t block,
+                             rpc_done *done, void *user) {
+  char number[24];
+  (void)snprintf(number, sizeof number, "0x%llx", (unsigned long long)block);
+  return view(r, to, calldata, number, done, user);
 }
 
 void rpc_cancel(struct rpc_call *c) {

@@ -1,7 +1,7 @@
 /*
  * rpc: calls to the nodes of one chain (JSON-RPC over HTTP), from control's loop. A call goes to the first node that may
- * be asked; when that one fails, to the next, each once. Before a node is used, and again after it has failed, it is
- * asked for its chain id: nodes of another chain are left alone. eth_sendRawTransaction alone does not go on to another
+ * be asked; when that one fails, to the next, each once. Before a node is used, again after it has failed, and once a
+ * minute it is asked for its chain id: nodes of another chain are left alone. eth_sendRawTransaction alone does not go on to another
  * node once one may have it.
  *
  *   call:  WAITING (for one of RPC_PARALLEL places) ─► CHECKING (eth_chainId) ─► ASKING ─► done
@@ -62,6 +62,9 @@ struct rpc_call *rpc_start(struct rpc *r, const char *method, struct span params
 /* eth_call of a contract with this calldata, at the latest block. */
 struct rpc_call *rpc_view(struct rpc *r, const struct address *to, struct span calldata, rpc_done *done,
                           void *user);
+/* The same at that block: a node that has not got so far is not believed. */
+struct rpc_call *rpc_view_at(struct rpc *r, const struct address *to, struct span calldata, uint64_t block,
+                             rpc_done *done, void *user);
 void rpc_cancel(struct rpc_call *call);
 
 /* The bytes of a result that is "0x…"; the caller's buffer is cleared first. False when it is something else. */

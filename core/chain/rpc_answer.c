@@ -80,10 +80,20 @@ bool rpc_answer_turns_away(const struct rpc_answer *a) {
   return a->code == CODE_LIMIT || a->code == CODE_NO_METHOD;
 }
 
-/* What another node may do better: limits, methods that are switched off, and a node's own trouble. */
+/* The words of geth, erigon, reth and anvil for a block that they do not have (yet, or no more). */
+static bool has_not_the_block(const char *message) {
+  static const char *const words[] = {"header not found",    "block not found",   "unknown block",
+                                      "BlockOutOfRange",     "missing trie node", "block is out of range",
+                                      "state not available", "historical state"};
+  for (size_t i = 0; i < ARRAY_LEN(words); i++)
+    if (strstr(message, words[i])) return true;
+  return false;
+}
+
+/* What another node may do better: limits, methods that are switched off, a block that it lacks, its own trouble. */
 static bool is_of_the_node(const struct rpc_answer *a) {
   if (rpc_answer_turns_away(a)) return true;
-  return a->code == CODE_INTERNAL && a->data.len == 0;
+  return a->data.len == 0 && (a->code == CODE_INTERNAL || has_not_the_block(a->message));
 }
 
 static void read_error(struct rpc_answer *out, struct span error) {

@@ -84,6 +84,7 @@ bool rpc_nodes_check(struct rpc_nodes *nodes, int i, uint64_t chain_id, uint64_t
   if (!nodes->chain_id) nodes->chain_id = chain_id;
   if (chain_id == nodes->chain_id) {
     nodes->list[i].is_checked = true;
+    nodes->list[i].checked_ms = now_ms;
     return true;
   }
   char why[RPC_NODE_TROUBLE];
@@ -91,6 +92,16 @@ bool rpc_nodes_check(struct rpc_nodes *nodes, int i, uint64_t chain_id, uint64_t
                  (unsigned long long)chain_id, (unsigned long long)nodes->chain_id);
   leave_alone(nodes, &nodes->list[i], why, RPC_WAIT_OTHER_MS, now_ms);
   return false;
+}
+
+bool rpc_nodes_needs_check(const struct rpc_nodes *nodes, int i, uint64_t now_ms) {
+  const struct rpc_node *node = &nodes->list[i];
+  return !node->is_checked || now_ms - node->checked_ms >= RPC_CHECK_MS;
+}
+
+void rpc_nodes_doubt(struct rpc_nodes *nodes) {
+  for (unsigned i = 0; i < nodes->n; i++)
+    nodes->list[i].is_checked = false;
 }
 
 uint64_t rpc_nodes_wait_ms(const struct rpc_nodes *nodes, uint64_t now_ms) {

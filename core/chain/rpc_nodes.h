@@ -15,6 +15,7 @@
 #define RPC_WAIT_FIRST_MS 1000
 #define RPC_WAIT_MAX_MS   60000
 #define RPC_WAIT_OTHER_MS 300000
+#define RPC_CHECK_MS      60000 /* so long a node is believed to be on the chain that it named */
 #define RPC_NODE_TROUBLE  160
 
 struct rpc_node {
@@ -23,6 +24,7 @@ struct rpc_node {
   uint64_t not_before_ms;
   unsigned failures;              /* in a row */
   bool is_checked;                /* its chain id has been read since it last failed */
+  uint64_t checked_ms;            /* and when */
   char trouble[RPC_NODE_TROUBLE]; /* why it failed last; empty: it works or was not asked yet */
 };
 
@@ -48,6 +50,10 @@ void rpc_nodes_failed(struct rpc_nodes *nodes, int i, const char *why, uint64_t 
 void rpc_nodes_worked(struct rpc_nodes *nodes, int i);
 /* The node says on which chain it is. False: on another one than the others; it is then left alone. */
 bool rpc_nodes_check(struct rpc_nodes *nodes, int i, uint64_t chain_id, uint64_t now_ms);
+/* Whether it is to be asked for its chain before its next call. */
+bool rpc_nodes_needs_check(const struct rpc_nodes *nodes, int i, uint64_t now_ms);
+/* Something that was there is not any more: each is to be asked. */
+void rpc_nodes_doubt(struct rpc_nodes *nodes);
 /* Milliseconds until one may be asked again; 0: now. */
 uint64_t rpc_nodes_wait_ms(const struct rpc_nodes *nodes, uint64_t now_ms);
 /* What keeps them from being asked, for people: "https://a: status 503; https://b: …". */

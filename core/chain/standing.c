@@ -40,6 +40,14 @@ static enum standing judge_reading(char out[PROVIDER_REASON_MAX], const struct s
 static enum standing judge_service(char out[PROVIDER_REASON_MAX], const struct standing_facts *f) {
   const struct service *s = f->entry->service;
   if (!s) return STANDING_READY;
+  if (f->entry->is_private_url) {
+    say(out, f,
+        "its url in the contract leads into a private network (\"%.*s\"): set allowPrivateProviders = true "
+        "if that "
+        "is meant",
+        (int)(s->url.len < 80 ? s->url.len : 80), s->url.ptr);
+    return STANDING_NO_SERVICE;
+  }
   if (!f->entry->has_endpoint) {
     say(out, f, "its url in the contract cannot be used: \"%.*s\"", (int)(s->url.len < 80 ? s->url.len : 80),
         s->url.ptr);
@@ -81,6 +89,19 @@ static enum standing judge_account(char out[PROVIDER_REASON_MAX], const struct s
     return f->trouble ? STANDING_NO_NODE : STANDING_WAITING;
   }
   bool is_empty = f->account == READING_MISSING || u256_cmp(f->locked, f->owed) <= 0;
+  struct u256 enough;
+  if (u256_add(&enough, f->per_provider, f->per_provider)) enough = U256_MAX;
+  if (is_empty && f->is_funding && f->account == READING_THERE && u256_cmp(f->locked, enough) >= 0) {
+    char owed[U256_0G_MAX], has[U256_0G_MAX];
+    (void)u256_0g_text(owed, f->owed);
+    (void)u256_0g_text(has, f->locked);
+    say(out, f,
+        "by its word %s are owed to it, of %s in its sub-account, which is twice autoFunding.perProvider: "
+        "raise that, or "
+        "take another provider",
+        owed, has);
+    return STANDING_UNFUNDED;
+  }
   if (is_empty && f->is_funding) {
     say(out, f, "its sub-account is %s and %s%s", f->account == READING_MISSING ? "not there" : "used up",
         f->funding ? "autoFunding does not help: " : "is being funded", f->funding ? f->funding : "");
@@ -90,7 +111,8 @@ static enum standing judge_account(char out[PROVIDER_REASON_MAX], const struct s
     say(out, f,
         "wallet %s has %s: set autoFunding = { ledgerMin = 3, perProvider = 2, max = 10 }, or run "
         "`0g-compute-cli "
-        "transfer-fund --provider %s --amount 2`",
+        "transfer-fund --service inference --provider %s --amount 2` (for a new wallet, before that, "
+        "`0g-compute-cli add-account --amount 5`)",
         f->wallet,
         f->account == READING_MISSING ? "no sub-account with it" : "nothing left in its sub-account", id);
     return STANDING_UNFUNDED;

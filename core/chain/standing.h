@@ -42,6 +42,7 @@ struct standing_facts {
   bool is_acknowledged;
   struct u256 locked, owed; /* of the sub-account */
   bool is_funding;
+  struct u256 per_provider;
   const char *funding; /* why funding does not help; NULL: it will */
 };
 

@@ -7,15 +7,22 @@
 
 #define RAW_MAX    (WALLET_CALLDATA_MAX + 512)
 #define PARAMS_MAX (2 * RAW_MAX + 512)
-/* After a node said that the nonce is used, so many looks decide whether it was used by us; more when it may well have been. */
+/* After a node said that the nonce is used, so many looks for ours in a block; more when it may well be there. */
 #define DISPLACED_ROUNDS        3
 #define DISPLACED_ROUNDS_IF_OUT 30
 
 static void begin(struct wallet *w);
 
 const char *wallet_end_name(enum wallet_end end) {
-  static const char *const names[] = {"done", "reverted", "refused", "no node answers",
-                                      "not seen in a block"};
+  static const char *const names[] = {
+      [WALLET_DONE] = "done",
+      [WALLET_REVERTED] = "reverted",
+      [WALLET_REFUSED] = "refused",
+      [WALLET_NO_NODE] = "no node answers",
+      [WALLET_BUSY] = "not sent yet",
+      [WALLET_STALE] = "overtaken",
+      [WALLET_LOST] = "not seen in a block",
+  };
   return names[end];
 }
 
@@ -56,7 +63,7 @@ static struct wallet_order *first(const struct wallet *w) {
 
 static void finish(struct wallet *w, enum wallet_end end, const char *message) {
   struct wallet_order *order = first(w);
-  struct wallet_result r = {.end = end, .fee = w->fee};
+  struct wallet_result r = {.end = end, .is_signed = w->is_signed, .fee = w->fee};
   (void)snprintf(r.message, sizeof r.message, "%s", message);
   if (end == WALLET_DONE || end == WALLET_REVERTED)
     memcpy(r.hash, w->sent[w->n_asked], DIGEST_BYTES);
@@ -112,12 +119,12 @@ static void put_hex(struct buf *out, const void *bytes, size_t len) {
   buf_put_str(out, "\"");
 }
 
-static void ask_nonce(struct wallet *w) {
+static void ask_pending(struct wallet *w) {
   buf_clear(&w->params);
   buf_put_str(&w->params, "[");
   put_hex(&w->params, key_address(w->key)->bytes, ADDRESS_BYTES);
   buf_put_str(&w->params, ",\"pending\"]");
-  ask(w, WALLET_ASKS_NONCE, "eth_getTransactionCount");
+  ask(w, WALLET_ASKS_PENDING, "eth_getTransactionCount");
 }
 
 static void ask_block(struct wallet *w) {
@@ -158,9 +165,14 @@ static void ask_receipt(struct wallet *w) {
 /* ---- sending ---- */
 
 static void begin(struct wallet *w) {
-  w->n_sent = w->bumps = w->nonces = 0;
+  w->n_sent = w->bumps = 0;
+  w->is_signed = false;
   w->fee = U256_ZERO;
-  ask_nonce(w);
+  ask_pending(w);
+}
+
+static bool may_send(const struct wallet *w) {
+  return !w->ops->may_send || w->ops->may_send(w->context);
 }
 
 static void send_raw(struct wallet *w, bool is_fresh) {
@@ -179,7 +191,7 @@ static void sign_and_send(struct wallet *w) {
   struct transaction t = {
       .type = w->has_base_fee ? TRANSACTION_EIP1559 : TRANSACTION_LEGACY,
       .chain_id = w->chain_id,
-      .nonce = w->nonce,
+      .nonce = order->nonce,
       .to = &order->to,
       .value = order->value,
       .gas_limit = w->gas,
@@ -199,6 +211,7 @@ static void sign_and_send(struct wallet *w) {
     w->is_displaced = w->is_in_doubt = w->may_be_out = false;
     w->rounds = 0;
   }
+  w->is_signed = true;
   memcpy(w->sent[w->n_sent++], s.hash, DIGEST_BYTES);
   send_raw(w, true);
 }
@@ -228,6 +241,21 @@ static void wait_for_block(struct wallet *w) {
 }
 
 /* ---- answers ---- */
+
+/* A node that counts less than we know of is behind; one that counts more knows of another one under way. */
+static void take_pending(struct wallet *w, const struct rpc_answer *a) {
+  uint64_t count;
+  char why[WALLET_MESSAGE_MAX];
+  if (!rpc_result_u64(&count, a->result)) {
+    finish(w, WALLET_NO_NODE, "the node's count of transactions is no number");
+  } else if (count > first(w)->nonce) {
+    (void)snprintf(why, sizeof why, "a transaction of this wallet with nonce %llu is under way already",
+                   (unsigned long long)count - 1);
+    finish(w, WALLET_BUSY, why);
+  } else {
+    ask_block(w);
+  }
+}
 
 static void take_block(struct wallet *w, const struct rpc_answer *a) {
   struct json_member fee = {.name = SPAN("baseFeePerGas")};
@@ -261,6 +289,10 @@ static void take_gas(struct wallet *w, const struct rpc_answer *a) {
     finish(w, WALLET_REFUSED, "its gas could cost more than 0.1 0G at the price that the node names");
     return;
   }
+  if (!may_send(w)) {
+    finish(w, WALLET_REFUSED, "it was called off before it was signed");
+    return;
+  }
   sign_and_send(w);
 }
 
@@ -283,12 +315,15 @@ static const char *const KNOWN[] = {"already known", "already imported", "known 
 static const char *const USED[] = {"nonce too low", "nonce is too low", "nonce has already been used", NULL};
 static const char *const CHEAP[] = {
     "underpriced", "fee too low", "mempool is full", "mempool full", "less than block base fee", NULL};
+static const char *const TAKEN[] = {"replacement transaction underpriced", NULL};
 
 /* The node did not take the version that was sent just now. */
 static void take_refusal(struct wallet *w, const struct rpc_answer *a) {
   bool may_be_known = !w->is_fresh;
   if (w->is_fresh) w->n_sent--;
-  if (says_any(a, CHEAP) && raise_price(w)) {
+  if (w->n_sent == 0 && w->bumps == 0 && says_any(a, TAKEN)) {
+    finish(w, WALLET_BUSY, "another transaction of this wallet with its nonce is under way");
+  } else if (says_any(a, CHEAP) && may_send(w) && raise_price(w)) {
     sign_and_send(w);
   } else if (may_be_known || w->n_sent) {
     w->is_in_doubt = false;
@@ -312,31 +347,13 @@ static void take_sent(struct wallet *w, const struct rpc_answer *a) {
   }
 }
 
-/*
- * The nonce went to some transaction. If no node can have had ours, it was somebody else's, and another one may be made.
- * Otherwise it may well have been ours, and the nodes that are asked just do not know it yet: nothing is sent again.
- */
-static void take_another_nonce(struct wallet *w) {
-  if (w->may_be_out) {
-    finish(w, WALLET_LOST, "its nonce was used, and no node says by which transaction");
-    return;
-  }
-  if (++w->nonces > WALLET_NONCES_MAX) {
-    w->n_sent = 0;
-    finish(w, WALLET_REFUSED, "another program keeps sending from this wallet and takes each nonce first");
-    return;
-  }
-  w->n_sent = w->bumps = 0;
-  ask_nonce(w);
-}
-
 /* No version of it is in a block yet. */
 static void after_round(struct wallet *w) {
   unsigned patience = w->may_be_out ? DISPLACED_ROUNDS_IF_OUT : DISPLACED_ROUNDS;
   w->rounds++;
   if (w->is_displaced && w->rounds >= w->displaced_at + patience) {
-    take_another_nonce(w);
-  } else if (w->is_displaced) {
+    finish(w, WALLET_STALE, "its nonce was used, and no node says by which transaction");
+  } else if (w->is_displaced || !may_send(w)) {
     wait_for_block(w);
   } else if (w->is_in_doubt) {
     send_raw(w, false);
@@ -360,14 +377,25 @@ static struct u256 fee_of(const struct json_member *used, const struct json_memb
   return is_told && !u256_mul(&fee, each, u256_of(gas)) ? fee : U256_ZERO;
 }
 
+/* Some proxies answer with what somebody else asked for. */
+static bool is_about(const struct json_member *hash, const uint8_t expected[DIGEST_BYTES]) {
+  uint8_t bytes[DIGEST_BYTES];
+  struct span text, digits;
+  if (hash->type == JSON_ABSENT) return true;
+  return hash->type == JSON_STRING && rpc_result_text(&text, hash->value) && hex_cut_prefix(&digits, text) &&
+         hex_read(bytes, sizeof bytes, digits) && memcmp(bytes, expected, sizeof bytes) == 0;
+}
+
 static void take_receipt(struct wallet *w, const struct rpc_answer *a) {
-  enum { STATUS, USED_GAS, GAS_PRICE, MEMBERS };
-  struct json_member m[MEMBERS] = {[STATUS] = {.name = SPAN("status")},
+  enum { HASH, STATUS, USED_GAS, GAS_PRICE, MEMBERS };
+  struct json_member m[MEMBERS] = {[HASH] = {.name = SPAN("transactionHash")},
+                                   [STATUS] = {.name = SPAN("status")},
                                    [USED_GAS] = {.name = SPAN("gasUsed")},
                                    [GAS_PRICE] = {.name = SPAN("effectiveGasPrice")}};
   struct json_object object;
   struct json_fault fault;
-  if (a->end == RPC_RESULT && json_scan_object(m, MEMBERS, &object, &fault, a->result) == 0) {
+  if (a->end == RPC_RESULT && json_scan_object(m, MEMBERS, &object, &fault, a->result) == 0 &&
+      is_about(&m[HASH], w->sent[w->n_asked])) {
     uint64_t n;
     bool is_fine = m[STATUS].type != JSON_STRING || (rpc_result_u64(&n, m[STATUS].value) && n == 1);
     w->fee = fee_of(&m[USED_GAS], &m[GAS_PRICE]);
@@ -396,12 +424,7 @@ static void on_answer(void *user, const struct rpc_answer *a) {
     return;
   }
   switch (w->step) {
-  case WALLET_ASKS_NONCE:
-    if (rpc_result_u64(&w->nonce, a->result))
-      ask_block(w);
-    else
-      finish(w, WALLET_NO_NODE, "the node's count of transactions is no number");
-    return;
+  case WALLET_ASKS_PENDING: take_pending(w, a); return;
   case WALLET_ASKS_BLOCK: take_block(w, a); return;
   case WALLET_ASKS_PRICE: take_price(w, a); return;
   case WALLET_ASKS_GAS: take_gas(w, a); return;

@@ -5,6 +5,7 @@
 #include "base/secrecy.h"
 #include "chain/market.h"
 #include "chain/network.h"
+#include "eth/fee.h"
 #include "eth/token.h"
 
 #include <stdlib.h>
@@ -40,6 +41,7 @@ PRINTF_LIKE(2, 3) static void fail(struct session_of_a_command *s, const char *f
   if (buf_append_va(&text, fmt, args)) buf_clear(&text);
   va_end(args);
   (void)redact_apply(&text);
+  (void)redact_digits(&text);
   (void)fprintf(stderr, "moongate: %s\n", buf_cstr(&text));
   buf_release(&text);
   s->code = 1;
@@ -115,15 +117,15 @@ static int run(struct session_of_a_command *s, const char *config, const char *p
 static bool is_wanted(const struct session_of_a_command *s, const struct record *r) {
   const struct market_options *w = &s->options->market;
   struct u256 most;
-  uint64_t rest;
+  struct span type = r->service.service_type;
   if (w->model && !span_eq(r->service.model, span_str(w->model))) return false;
   if (w->type && !span_eq(r->service.service_type, span_str(w->type))) return false;
   if (w->is_verifiable && !record_is_verifiable(r)) return false;
   if (w->max_price_in && u256_parse_0g(&most, span_str(w->max_price_in)) == 0 &&
-      u256_cmp(r->service.input_price, u256_div_u64(most, 1000000, &rest)) > 0)
+      u256_cmp(fee_for_people(type, r->service.input_price), most) > 0)
     return false;
   return !w->max_price_out || u256_parse_0g(&most, span_str(w->max_price_out)) ||
-         u256_cmp(r->service.output_price, u256_div_u64(most, 1000000, &rest)) <= 0;
+         u256_cmp(fee_for_people(type, r->service.output_price), most) <= 0;
 }
 
 static void on_service(void *context, const struct service *service) {
@@ -144,41 +146,45 @@ static void print_text(struct span text, unsigned width) {
   unsigned n = 0;
   for (size_t i = 0; i < text.len; i++) {
     unsigned char c = (unsigned char)text.ptr[i];
-    (void)putchar(c < 0x20 || c == 0x7f ? '?' : c);
+    /* Also the control characters of two bytes, U+0080 … U+009F. */
+    bool is_wide = c == 0xc2 && i + 1 < text.len && (unsigned char)text.ptr[i + 1] < 0xa0;
+    i += is_wide;
+    (void)putchar(c < 0x20 || c == 0x7f || is_wide ? '?' : c);
     n += (c & 0xc0) != 0x80;
   }
   for (; n < width; n++)
     (void)putchar(' ');
 }
 
-static size_t price_text(char out[U256_0G_MAX], struct u256 each) {
-  struct u256 million;
-  if (u256_mul(&million, each, u256_of(1000000))) million = U256_MAX;
-  size_t len = u256_0g_text(out, million) - (sizeof " 0G" - 1);
-  out[len] = '\0';
-  return len;
+#define PRICE_MAX (U256_0G_MAX + sizeof "/image")
+
+static void price_text(char out[PRICE_MAX], const struct service *s, struct u256 each) {
+  size_t len = u256_0g_text(out, fee_for_people(s->service_type, each)) - (sizeof " 0G" - 1);
+  (void)snprintf(out + len, PRICE_MAX - len, "%s", fee_is_by_image(s->service_type) ? "/image" : "");
 }
 
 static void print_table(const struct session_of_a_command *s) {
-  printf("%-42s  %-16s  %-13s  %12s  %12s  %s\n", "PROVIDER", "TYPE", "VERIFIABILITY", "IN 0G/1M",
-         "OUT 0G/1M", "MODEL, URL");
+  printf("%-42s  %-16s  %-14s  %12s  %12s  %s\n", "PROVIDER", "TYPE", "VERIFIABILITY", "IN", "OUT",
+         "MODEL, URL");
   for (unsigned i = 0; i < s->n_found; i++) {
     const struct service *v = &s->found[i]->service;
-    char in[U256_0G_MAX], out[U256_0G_MAX];
-    (void)price_text(in, v->input_price);
-    (void)price_text(out, v->output_price);
+    char in[PRICE_MAX], out[PRICE_MAX];
+    price_text(in, v, v->input_price);
+    price_text(out, v, v->output_price);
+    if (fee_is_by_image(v->service_type)) (void)snprintf(out, sizeof out, "-");
     printf("%s  ", s->found[i]->id);
     print_text(v->service_type, 16);
     printf("  ");
     struct span proof = v->verifiability.len ? v->verifiability : SPAN("none");
-    print_text(v->tee_signer_acknowledged ? proof : SPAN("unacknowledged"), 13);
+    print_text(v->tee_signer_acknowledged ? proof : SPAN("unacknowledged"), 14);
     printf("  %12s  %12s  ", in, out);
     print_text(v->model, 0);
     printf("\n%44s", "");
     print_text(v->url, 0);
     printf("\n");
   }
-  printf("%u of %u services on chain %llu\n", s->n_found, s->n_all, (unsigned long long)s->network.chain_id);
+  printf("%u of %u services on chain %llu; prices in 0G for a million tokens, or for an image\n", s->n_found,
+         s->n_all, (unsigned long long)s->network.chain_id);
 }
 
 static void put_member(struct json_writer *w, const char *key, struct span text) {
@@ -274,8 +280,11 @@ static void on_account(void *user, const struct rpc_outcome *o) {
   struct buf bytes;
   struct account a;
   if (rpc_is_revert(o, REVERT_ACCOUNT_NOT_EXISTS)) {
-    (void)fprintf(stderr, "moongate: this wallet has no sub-account with that provider, which will refuse "
-                          "the token until it has\n");
+    (void)fprintf(
+        stderr,
+        "moongate: this wallet has no sub-account with that provider, which will refuse the token until it "
+        "has: `0g-compute-cli transfer-fund --service inference --provider %s --amount 2`, or autoFunding\n",
+        s->options->token.provider);
     print_token(s, 0);
     return;
   }
@@ -313,7 +322,9 @@ static void need_key(struct session_of_a_command *s) {
 int chain_token_main(const struct options *o) {
   struct session_of_a_command s = {.options = o, .on_network = need_key};
   if (!provider_id_address(&s.provider, span_str(o->token.provider))) {
-    (void)fprintf(stderr, "moongate: \"%s\" is no address (0x and 40 hex digits)\n", o->token.provider);
+    /* Perhaps it is a key. */
+    (void)fprintf(stderr, "moongate: \"%.10s%s\" is no address (0x and 40 hex digits)\n", o->token.provider,
+                  strlen(o->token.provider) > 10 ? "..." : "");
     return 2;
   }
   return run(&s, o->config, o->token.provider);

@@ -144,6 +144,7 @@ static uint32_t begin_stop(struct control *c) {
   watch_stop(&c->watch);
   reload_stop(c);
   upgrade_stop(c);
+  chain_retire(c->chain);
   return drain_ms ? drain_ms : 1;
 }
 
@@ -414,7 +415,7 @@ static void run_loop(struct control *c, struct settings_report *report) {
   c->prober.judge = reload_judge_probe;
   c->prober.context = c;
   c->load_until_ms = loop_now_ms(&c->loop) + LOAD_MS;
-  c->chain = chain_new(&c->loop, c->upstream, c->registry, &CHAIN_OPS, c);
+  c->chain = chain_new(&c->loop, c->upstream, c->registry, c->inherited.tally, &CHAIN_OPS, c);
   reload_take_key(c, report);
   chain_adopt(c->chain, c->plan);
   loop_timer_start(&c->loop, &c->start_timer, on_start_timer,

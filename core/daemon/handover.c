@@ -1,6 +1,7 @@
 #include "daemon/handover.h"
 
 #include "base/err.h"
+#include "base/secrecy.h"
 #include "base/span.h"
 #include "net/listener.h"
 
@@ -103,6 +104,14 @@ bool handover_is_supervised(void) {
   return channel && span_ends(span_str(channel), SPAN(",supervised"));
 }
 
+/* A descriptor by its number in the environment; -1: none. */
+static int take_number(struct span number) {
+  uint64_t n;
+  bool is_open = number.len && span_to_u64(number, INT16_MAX, &n) && n >= FIRST_FD &&
+                 fcntl((int)n, F_SETFD, FD_CLOEXEC) == 0;
+  return is_open ? (int)n : -1;
+}
+
 void handover_take(struct inherited *out) {
   *out = (struct inherited){.channel = -1};
   const char *list = getenv(HANDOVER_LISTEN), *channel = getenv(HANDOVER_CHANNEL);
@@ -117,12 +126,11 @@ void handover_take(struct inherited *out) {
     out->sockets.is_fixed = out->sockets.n > 0;
   }
   out->is_supervised = handover_is_supervised();
-  struct span number = span_make(channel, channel ? strcspn(channel, ",") : 0);
-  if (number.len && span_to_u64(number, INT16_MAX, &n) && n >= FIRST_FD &&
-      fcntl((int)n, F_SETFD, FD_CLOEXEC) == 0)
-    out->channel = (int)n;
-  static const char *const names[] = {HANDOVER_LISTEN, HANDOVER_CHANNEL, "LISTEN_PID", "LISTEN_FDS",
-                                      "LISTEN_FDNAMES"};
+  out->channel = take_number(span_make(channel, channel ? strcspn(channel, ",") : 0));
+  const char *tally = getenv(HANDOVER_TALLY);
+  out->tally = take_number(span_make(tally, tally ? strlen(tally) : 0));
+  static const char *const names[] = {HANDOVER_LISTEN, HANDOVER_CHANNEL, HANDOVER_TALLY,
+                                      "LISTEN_PID",    "LISTEN_FDS",     "LISTEN_FDNAMES"};
   for (size_t i = 0; i < ARRAY_LEN(names); i++)
     (void)unsetenv(names[i]);
 }
@@ -216,23 +224,37 @@ int handover_hear(int channel, struct sockets *sockets) {
 /* ---- the next process ---- */
 
 static bool is_left_out(const char *entry, bool is_bound) {
-  static const char *const names[] = {HANDOVER_LISTEN "=", HANDOVER_CHANNEL "=", "LISTEN_PID=",
-                                      "LISTEN_FDS=",       "LISTEN_FDNAMES=",    "WATCHDOG_PID="};
+  static const char *const names[] = {HANDOVER_LISTEN "=", HANDOVER_CHANNEL "=", HANDOVER_TALLY "=",
+                                      "LISTEN_PID=",       "LISTEN_FDS=",        "LISTEN_FDNAMES=",
+                                      "WATCHDOG_PID="};
   for (size_t i = 0; i < ARRAY_LEN(names); i++)
     if (strncmp(entry, names[i], strlen(names[i])) == 0) return true;
   return is_bound && (strncmp(entry, "NOTIFY_SOCKET=", 14) == 0 || strncmp(entry, "WATCHDOG_", 9) == 0);
 }
 
-/* The environment of a child; texts of our own come last and are its only ones to be freed. */
-static char **make_environment(const struct sockets *sockets, unsigned n_sockets, bool is_bound,
-                               size_t *first_own) {
+/*
+ * The environment of a child: a wallet's key is in it as it was in ours when we started. Texts of our own come last and
+ * are its only ones to be freed.
+ */
+static char **make_environment(const struct sockets *sockets, unsigned n_sockets, bool has_tally,
+                               bool is_bound, size_t *first_own) {
   size_t n = 0, k = 0;
   while (environ[n])
     n++;
-  char **env = x_calloc(n + 3, sizeof *env);
-  for (size_t i = 0; i < n; i++)
-    if (!is_left_out(environ[i], is_bound)) env[k++] = environ[i];
+  char **env = x_calloc(n + 4, sizeof *env), **own = x_calloc(n + 1, sizeof *own);
+  size_t n_own = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (is_left_out(environ[i], is_bound)) continue;
+    char *whole = secrecy_unmasked(environ[i]);
+    if (whole)
+      own[n_own++] = whole;
+    else
+      env[k++] = environ[i];
+  }
   *first_own = k;
+  for (size_t i = 0; i < n_own; i++)
+    env[k++] = own[i];
+  free(own);
   char list[HANDOVER_FDS_MAX * 4 + sizeof HANDOVER_LISTEN + 3], text[64];
   size_t len = (size_t)snprintf(list, sizeof list, "%s=%s", HANDOVER_LISTEN, sockets->is_fixed ? "!" : "");
   for (unsigned i = 0; i < n_sockets; i++)
@@ -240,6 +262,8 @@ static char **make_environment(const struct sockets *sockets, unsigned n_sockets
   (void)snprintf(text, sizeof text, "%s=%d%s", HANDOVER_CHANNEL, FIRST_FD, is_bound ? ",supervised" : "");
   env[k++] = x_strdup(text);
   if (n_sockets) env[k++] = x_strdup(list);
+  (void)snprintf(text, sizeof text, "%s=%u", HANDOVER_TALLY, FIRST_FD + 1 + n_sockets);
+  if (has_tally) env[k++] = x_strdup(text);
   return env;
 }
 
@@ -270,14 +294,16 @@ static void become(char *const *argv, char *const *env, const int *high, unsigne
   _exit(127);
 }
 
-pid_t handover_spawn(char *const *argv, const struct sockets *sockets, bool is_bound, int *channel) {
-  int pair[2], high[HANDOVER_FDS_MAX + 1];
+pid_t handover_spawn(char *const *argv, const struct sockets *sockets, int tally, bool is_bound,
+                     int *channel) {
+  int pair[2], high[HANDOVER_FDS_MAX + 2];
   unsigned n_sockets = sockets->n < HANDOVER_FDS_MAX ? sockets->n : HANDOVER_FDS_MAX, n = 0;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) return -errno;
-  const int above = FIRST_FD + HANDOVER_FDS_MAX + 1;
+  const int above = FIRST_FD + HANDOVER_FDS_MAX + 2;
   int err = 0;
-  for (unsigned i = 0; i <= n_sockets && !err; i++) {
-    high[n] = fcntl(i ? sockets->fds[i - 1] : pair[1], F_DUPFD_CLOEXEC, above);
+  for (unsigned i = 0; i <= n_sockets + (tally >= 0) && !err; i++) {
+    int fd = i == 0 ? pair[1] : i <= n_sockets ? sockets->fds[i - 1] : tally;
+    high[n] = fcntl(fd, F_DUPFD_CLOEXEC, above);
     if (high[n] < 0)
       err = -errno;
     else
@@ -287,7 +313,7 @@ pid_t handover_spawn(char *const *argv, const struct sockets *sockets, bool is_b
   pid_t parent = is_bound ? getpid() : 0, pid = err;
   if (!err) {
     size_t first_own;
-    char **env = make_environment(sockets, n_sockets, is_bound, &first_own);
+    char **env = make_environment(sockets, n_sockets, tally >= 0, is_bound, &first_own);
     /* A handler of ours must not run in the child before it has its own. */
     sigset_t all, before;
     sigfillset(&all);
@@ -296,8 +322,10 @@ pid_t handover_spawn(char *const *argv, const struct sockets *sockets, bool is_b
     if (pid == 0) become(argv, env, high, n, parent);
     if (pid < 0) pid = -errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    for (size_t i = first_own; env[i]; i++)
+    for (size_t i = first_own; env[i]; i++) {
+      wipe(env[i], strlen(env[i]));
       free(env[i]);
+    }
     free(env);
   }
   while (n)

@@ -5,6 +5,7 @@
  * from the same queue until the old one lets go. They come from
  *   - the process that this one replaces (SIGUSR2), or the supervisor: MOONGATE_LISTEN_FDS="4,5"
  *   - systemd's socket activation: LISTEN_PID, LISTEN_FDS, descriptors from 3 on
+ * With them comes the count of what was moved (MOONGATE_TALLY_FD, see chain/tally.h).
  * The channel (MOONGATE_CHANNEL_FD, a socket pair) carries single letters: up, HANDOVER_READY with the listening
  * sockets, then HANDOVER_ALIVE every second; down, HANDOVER_RETIRE: somebody else serves now, finish what runs.
  *
@@ -23,6 +24,7 @@
 #define HANDOVER_FDS_MAX 240 /* what one message can carry (SCM_MAX_FD is 253) */
 #define HANDOVER_LISTEN  "MOONGATE_LISTEN_FDS"
 #define HANDOVER_CHANNEL "MOONGATE_CHANNEL_FD"
+#define HANDOVER_TALLY   "MOONGATE_TALLY_FD"
 
 /* Listening sockets; whoever holds the struct owns the descriptors. */
 struct sockets {
@@ -36,6 +38,7 @@ void sockets_release(struct sockets *s);
 
 struct inherited {
   struct sockets sockets;
+  int tally;          /* -1: there is none */
   int channel;        /* to the process that started this one, -1: it does not listen */
   bool is_supervised; /* that is a supervisor, which outlives this process */
 };
@@ -57,11 +60,11 @@ void handover_say(int channel, char letter, const struct sockets *sockets);
 int handover_hear(int channel, struct sockets *sockets) MUST_CHECK;
 
 /*
- * Starts argv with the sockets and a new channel, whose near end goes to *channel. Returns the process's number, or a
+ * Starts argv with the sockets, the tally (-1: none) and a new channel, whose near end goes to *channel. Returns the process's number, or a
  * negative error. A child that `is_bound` gets SIGTERM when the thread that called this ends, and leaves it to its
  * parent to talk to the service manager.
  */
-pid_t handover_spawn(char *const *argv, const struct sockets *sockets, bool is_bound,
+pid_t handover_spawn(char *const *argv, const struct sockets *sockets, int tally, bool is_bound,
                      int *channel) MUST_CHECK;
 
 #endif

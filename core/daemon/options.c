@@ -46,7 +46,7 @@ const struct flag_spec OPTIONS_FLAGS[] = {
     {ON_PROVIDERS, "verifiable", NULL, VALUE_SET, AT(market.is_verifiable), 0, 0, NULL,
      "only services whose answers can be verified"},
     {ON_PROVIDERS, "max-price-in", "0G", VALUE_MONEY, AT(market.max_price_in), 0, 0, NULL,
-     "at most so many 0G for a million tokens of input"},
+     "at most so many 0G for a million tokens of input, or for an image"},
     {ON_PROVIDERS, "max-price-out", "0G", VALUE_MONEY, AT(market.max_price_out), 0, 0, NULL,
      "at most so many 0G for a million tokens of output"},
     {ON_PROVIDERS, "json", NULL, VALUE_SET, AT(market.is_json), 0, 0, NULL, "print JSON"},
@@ -142,7 +142,7 @@ const struct command_spec OPTIONS_COMMANDS[] = {
     {"Chain", "providers", "[CONFIG.lua]", ON_PROVIDERS, COMMAND_PROVIDERS, PRINTS_NOTHING, AT(config),
      "list the services of the 0G compute contract",
      "Reads all services from the contract, by the node of --rpc, the environment or the\n"
-     "configuration, and prints address, type, prices in 0G per million tokens, model and url.\n",
+     "configuration, and prints address, type, prices, model and url.\n",
      "  moongate providers --rpc https://evmrpc.0g.ai\n"
      "  moongate providers --rpc https://evmrpc.0g.ai --type chatbot --verifiable --max-price-in 0.5 "
      "--json\n"},
@@ -191,11 +191,15 @@ const struct command_spec OPTIONS_COMMANDS[] = {
 #define NAME_SHOWN_MAX 64
 
 PRINTF_LIKE(2, 3) static enum options_result wrong(const struct command_spec *c, const char *format, ...) {
+  struct buf text;
   va_list args;
+  buf_init(&text, 1 << 20);
   va_start(args, format);
-  (void)fputs("moongate: ", stderr);
-  (void)vfprintf(stderr, format, args);
+  if (buf_append_va(&text, format, args)) buf_clear(&text);
   va_end(args);
+  (void)redact_digits(&text);
+  (void)fprintf(stderr, "moongate: %s", buf_cstr(&text));
+  buf_release(&text);
   (void)fprintf(stderr, "\nTry `moongate %s%s--help`.\n", c ? c->name : "", c ? " " : "");
   return OPTIONS_WRONG;
 }

@@ -267,6 +267,7 @@ static void take_over(struct control *c, struct generation **all) {
   control_follow_limits(c);
   prober_adopt(&c->prober, c->plan);
   chain_adopt(c->chain, c->plan);
+  if (!is_return) chain_hurry_all(c->chain);
   generation_on_trouble(all[c->n_workers], on_trouble, c);
   reload_follow_plan(c, all[c->n_workers]);
   free(all);

@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secrecy.h"
+#include "chain/tally.h"
 #include "daemon/handover.h"
 #include "daemon/notify.h"
 
@@ -29,6 +31,7 @@ struct child {
 struct supervisor {
   char **argv;
   struct sockets sockets;
+  int tally;             /* what its children have moved; -1: each counts for itself */
   struct child child;    /* that serves, or is to serve */
   struct child next;     /* that is to take over */
   struct child retiring; /* that finishes what runs */
@@ -41,7 +44,7 @@ struct supervisor {
 static void begin(struct supervisor *s, struct child *c) {
   uint64_t now = clock_mono_ms();
   *c = (struct child){.channel = -1, .started_ms = now};
-  pid_t pid = handover_spawn(s->argv, &s->sockets, true, &c->channel);
+  pid_t pid = handover_spawn(s->argv, &s->sockets, s->tally, true, &c->channel);
   if (pid > 0) {
     c->pid = pid;
     return;
@@ -249,9 +252,11 @@ int supervise_main(char **argv) {
   struct supervisor s = {.argv = argv, .delay_ms = DELAY_MIN_MS};
   s.child.channel = s.next.channel = s.retiring.channel = -1;
   (void)signal(SIGPIPE, SIG_IGN);
+  if (secrecy_mask_all()) secrecy_begin();
   struct inherited inherited;
   handover_take(&inherited);
   s.sockets = inherited.sockets;
+  s.tally = inherited.tally >= 0 ? inherited.tally : tally_make();
   int signals = open_signals();
   if (signals < 0) {
     log_error("supervisor: %s", strerror(errno));
@@ -262,5 +267,6 @@ int supervise_main(char **argv) {
     wait_and_hear(&s, signals);
   sockets_release(&s.sockets);
   (void)close(signals);
+  if (s.tally >= 0) (void)close(s.tally);
   return s.exit_code;
 }

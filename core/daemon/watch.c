@@ -36,6 +36,9 @@ static uint64_t hash_content(const char *path) {
     if (buf_append(&text, piece, (size_t)n)) break;
   (void)close(fd);
   uint64_t hash = siphash(&KEY, text.data, text.len) | 1;
+  /* A configuration may have a key written in it. */
+  wipe(piece, sizeof piece);
+  if (text.len) wipe(text.data, text.len);
   buf_release(&text);
   return hash;
 }

@@ -11,14 +11,25 @@ typedef unsigned __int128 wide;
 
 /* ---- counts ---- */
 
+/* How many bytes of the start of a text are one blank of JavaScript's; 0: none. */
+static size_t blank_len(struct span s) {
+  /* Of more than one byte: U+00A0, 1680, 2000 … 200A, 2028, 2029, 202F, 205F, 3000, FEFF. */
+  static const char *const others[] = {"\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\xa8", "\xe2\x80\xa9",
+                                       "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80", "\xef\xbb\xbf"};
+  if (s.len == 0) return 0;
+  if (s.ptr[0] && strchr(" \t\n\v\f\r", s.ptr[0])) return 1;
+  for (size_t i = 0; i < ARRAY_LEN(others); i++)
+    if (span_starts(s, span_str(others[i]))) return strlen(others[i]);
+  bool is_space = span_starts(s, SPAN("\xe2\x80")) && s.len > 2 && (uint8_t)s.ptr[2] <= 0x8a;
+  return is_space ? 3 : 0;
+}
+
 /* The integer at the start of a text, as JavaScript's parseInt reads it; NaN when there is none. */
 static double read_integer(struct span s) {
   char digits[DIGITS_MAX + 2];
-  size_t n = 0;
-  while (s.len && strchr(" \t\n\v\f\r", s.ptr[0]) && s.ptr[0]) {
-    s.ptr++;
-    s.len--;
-  }
+  size_t n = 0, blank;
+  while ((blank = blank_len(s)))
+    s = span_make(s.ptr + blank, s.len - blank);
   bool is_negative = s.len && s.ptr[0] == '-';
   if (s.len && (s.ptr[0] == '-' || s.ptr[0] == '+')) {
     s.ptr++;
@@ -134,13 +145,23 @@ static bool is_integer(double x) {
   return isfinite(x) && x == trunc(x);
 }
 
+bool fee_is_by_image(struct span service_type) {
+  return span_eq(service_type, SPAN("text-to-image")) || span_eq(service_type, SPAN("image-editing"));
+}
+
+struct u256 fee_for_people(struct span service_type, struct u256 price) {
+  struct u256 million;
+  if (fee_is_by_image(service_type)) return price;
+  return u256_mul(&million, price, u256_of(1000000)) ? U256_MAX : million;
+}
+
 int fee_estimate(struct fee *out, struct span service_type, struct u256 input_price, struct u256 output_price,
                  struct span usage) {
   double in = 0, produced = 0;
   if (span_eq(service_type, SPAN("chatbot"))) {
     in = get_count(usage, "prompt_tokens", 0);
     produced = get_count(usage, "completion_tokens", 0);
-  } else if (span_eq(service_type, SPAN("text-to-image")) || span_eq(service_type, SPAN("image-editing"))) {
+  } else if (fee_is_by_image(service_type)) {
     in = get_count(usage, "n", 1);
   } else if (span_eq(service_type, SPAN("speech-to-text"))) {
     produced = get_count(usage, "output_tokens", 0);

@@ -28,6 +28,11 @@ struct fee {
 int fee_estimate(struct fee *out, struct span service_type, struct u256 input_price, struct u256 output_price,
                  struct span usage) MUST_CHECK;
 
+/* Whether services of that type ask for a price by image, and not by token. */
+bool fee_is_by_image(struct span service_type);
+/* A price as people compare it, in 0G: of a million tokens, or of one image. */
+struct u256 fee_for_people(struct span service_type, struct u256 price);
+
 /* Appends the decimal number, neuron, with its sign. */
 int fee_text(struct buf *out, const struct fee *f) MUST_CHECK;
 /* Negative is 0, and what does not fit is U256_MAX. */

@@ -1,6 +1,9 @@
 #include "eth/proof.h"
+#include "eth/fee.h"
 #include "eth/hex.h"
 #include "wire/json.h"
+
+#include <nettle/sha2.h>
 
 #define HASH_DIGITS (2 * PROOF_SHA256_BYTES)
 
@@ -78,6 +81,10 @@ static void end_with(struct proof_expectation *out, enum proof_verdict verdict, 
   out->reason = reason;
 }
 
+bool proof_signs_images(struct span service_type) {
+  return fee_is_by_image(service_type);
+}
+
 void proof_expect(struct proof_expectation *out, const struct service *service) {
   static const char *const types[] = {"chatbot", "speech-to-text", "text-to-image", "image-editing"};
   static const char *const verifiable[] = {"TeeML", "OpML", "ZKML"};
@@ -87,7 +94,7 @@ void proof_expect(struct proof_expectation *out, const struct service *service) 
     end_with(out, PROOF_THROWS, "answers of this service type cannot be verified");
     return;
   }
-  out->signs_images = is_one_of(service->service_type, types + 2, 2);
+  out->signs_images = proof_signs_images(service->service_type);
   if (!is_one_of(service->verifiability, verifiable, ARRAY_LEN(verifiable))) {
     end_with(out, PROOF_FALSE, "the service is not verifiable");
     return;
@@ -170,15 +177,14 @@ static void judge_request(struct proof *out, struct span part, const struct proo
   }
 }
 
-/* The hashes of the images, with commas between. */
-static bool are_images(struct span list, const struct proof_evidence *e) {
-  if (list.len != e->n_images * (HASH_DIGITS + 1) - 1) return false;
-  for (size_t i = 0; i < e->n_images; i++) {
-    const char *at = list.ptr + i * (HASH_DIGITS + 1);
-    if (i && at[-1] != ',') return false;
-    if (!is_hash(span_make(at, HASH_DIGITS), e->images_sha256[i])) return false;
-  }
-  return true;
+/* The list of their digests is itself kept as a digest. */
+static bool are_images(struct span list, const uint8_t images_sha256[PROOF_SHA256_BYTES]) {
+  uint8_t hash[PROOF_SHA256_BYTES];
+  struct sha256_ctx sha;
+  sha256_init(&sha);
+  sha256_update(&sha, list.len, (const uint8_t *)list.ptr);
+  sha256_digest(&sha, sizeof hash, hash);
+  return memcmp(hash, images_sha256, sizeof hash) == 0;
 }
 
 static void judge_response(struct proof *out, struct span part, const struct proof_expectation *x,
@@ -187,10 +193,11 @@ static void judge_response(struct proof *out, struct span part, const struct pro
   if (e->response_sha256) out->response_matches = is_hash(part, e->response_sha256);
   if (out->response_matches) {
     out->response = PROOF_PASS;
-  } else if (x->signs_images && (!e->images_sha256 || e->n_images == 0)) {
-    out->response_reason = "images are signed one by one, and their bytes are not known";
+  } else if (x->signs_images && !e->images_sha256) {
+    out->response_reason =
+        "images are signed one by one, and this answer did not hold them (ask for b64_json)";
   } else if (x->signs_images) {
-    out->response = are_images(part, e) ? PROOF_PASS : PROOF_FAIL;
+    out->response = are_images(part, e->images_sha256) ? PROOF_PASS : PROOF_FAIL;
     if (out->response == PROOF_FAIL) out->response_reason = "the signed text is about other images";
   } else if (e->response_sha256) {
     out->response = PROOF_FAIL;

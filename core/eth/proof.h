@@ -49,6 +49,8 @@ struct proof_expectation {
 };
 
 void proof_expect(struct proof_expectation *out, const struct service *service);
+/* Whether services of that type sign their images one by one. */
+bool proof_signs_images(struct span service_type);
 
 /*
  * Appends the signature endpoint's URL: {url}/v1/proxy/signature/{id}?model={model}, with the two percent-
@@ -63,9 +65,8 @@ struct proof_evidence {
   const uint8_t *request_sha256, *response_sha256; /* of the bytes sent and received; NULL when not known */
   /* The provider may have sent on other bytes than it got (added stream_options, another model name). */
   bool is_request_rewritable;
-  /* Of images: of each decoded one in order; NULL when not known. */
-  const uint8_t (*images_sha256)[PROOF_SHA256_BYTES];
-  size_t n_images;
+  /* Of images: of the text that is signed about them (wire/images.h); NULL when not known. */
+  const uint8_t *images_sha256;
 };
 
 struct proof {

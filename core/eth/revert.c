@@ -50,7 +50,9 @@ void revert_read(struct revert *out, struct span data) {
   if (data.len < ABI_SELECTOR_BYTES) return;
   for (size_t i = 0; i < ABI_SELECTOR_BYTES; i++)
     out->selector = out->selector << 8 | (uint8_t)data.ptr[i];
-  struct span args = span_make(data.ptr + ABI_SELECTOR_BYTES, data.len - ABI_SELECTOR_BYTES);
+  /* Some nodes and proxies pad or cut what they pass on: what is no whole word belongs to no argument. */
+  size_t words = (data.len - ABI_SELECTOR_BYTES) / ABI_WORD;
+  struct span args = span_make(data.ptr + ABI_SELECTOR_BYTES, words * ABI_WORD);
   for (size_t id = REVERT_UNKNOWN + 1; id < ARRAY_LEN(KNOWN); id++) {
     if (KNOWN[id].selector != out->selector) continue;
     size_t n_name = strcspn(KNOWN[id].signature, "(");

@@ -1,4 +1,5 @@
 #include "flow/admin_chain.h"
+#include "eth/fee.h"
 
 #include <math.h>
 
@@ -13,12 +14,9 @@ static void put_span(struct json_writer *w, const char *key, struct span text) {
   json_string(w, text);
 }
 
-/* Prices as people compare them: 0G per million tokens. */
-static void put_price(struct json_writer *w, const char *key, struct u256 each) {
+static void put_price(struct json_writer *w, const char *key, const struct service *s, struct u256 each) {
   char text[U256_0G_MAX];
-  struct u256 million;
-  if (u256_mul(&million, each, u256_of(1000000))) million = U256_MAX;
-  size_t len = u256_0g_text(text, million);
+  size_t len = u256_0g_text(text, fee_for_people(s->service_type, each));
   put_span(w, key, span_make(text, len - strlen(" 0G")));
 }
 
@@ -37,8 +35,9 @@ void admin_put_service(struct json_writer *w, const struct plan_entry *e) {
     put_span(w, "verifiability", s->verifiability);
     json_key(w, "verifiable");
     json_bool(w, record_is_verifiable(e->record));
-    put_price(w, "priceIn", s->input_price);
-    put_price(w, "priceOut", s->output_price);
+    put_price(w, "priceIn", s, s->input_price);
+    put_price(w, "priceOut", s, s->output_price);
+    put_span(w, "priceUnit", fee_is_by_image(s->service_type) ? SPAN("image") : SPAN("1M tokens"));
     put_span(w, "signer", span_str(signer));
     json_key(w, "signerAcknowledged");
     json_bool(w, s->tee_signer_acknowledged);
@@ -106,6 +105,11 @@ void admin_put_chain(struct json_writer *w, struct shared *s, bool all) {
     put_text(w, "ledger", c.ledger);
     put_text(w, "inference", c.inference);
     put_text(w, "wallet", c.wallet);
+    json_key(w, "services");
+    if (c.n_services)
+      json_int(w, c.n_services);
+    else
+      json_null(w);
     json_key(w, "calls");
     json_int(w, (int64_t)c.calls);
     json_key(w, "failedCalls");

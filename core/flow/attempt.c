@@ -1,6 +1,7 @@
 #include "flow/attempt.h"
 #include "flow/reply.h"
 #include "base/clock.h"
+#include "eth/proof.h"
 #include "model/refusal.h"
 
 #include <math.h>
@@ -10,7 +11,7 @@
 
 #define RENEW_MS      10000 /* for a fresh session token, before the next provider is tried */
 #define ARENA_RESERVE (64u * 1024)
-#define DETAIL_MAX    160
+#define DETAIL_MAX    320
 
 static const struct upstream_events EVENTS;
 
@@ -205,6 +206,8 @@ static void on_head(void *user, const struct http_response *head) {
   const struct http_field *coding = http_find(head->fields, head->n_fields, HTTP_FIELD_CONTENT_ENCODING);
   bool is_plain = !coding || span_eq_nocase(coding->value, SPAN("identity"));
   answer_init(&a->answer, f && is_plain ? answer_form_of(f->value) : ANSWER_OPAQUE);
+  bool signs_images = a->onchain && a->entry->service && proof_signs_images(a->entry->service->service_type);
+  if (signs_images && a->answer.form == ANSWER_JSON) onchain_read_images(a->onchain, a->arena);
   a->phase = ATTEMPT_HOLDING;
 }
 
@@ -306,8 +309,9 @@ static void judge_refusal(struct attempt *a) {
   struct refusal r;
   char text[DETAIL_MAX];
   refusal_read(&r, a->status, buf_span(&a->held), a->is_model_ours);
-  refusal_text(text, sizeof text, &r);
-  if (r.kind == REFUSAL_TOKEN && !a->entry->api_key && onchain_ask_token(a->onchain, on_token, a)) {
+  refusal_text(text, sizeof text, &r, a->entry->provider->id);
+  bool is_token = r.kind == REFUSAL_TOKEN || r.kind == REFUSAL_TOKEN_EXPIRED;
+  if (is_token && !a->entry->api_key && onchain_ask_token(a->onchain, on_token, a)) {
     a->phase = ATTEMPT_RENEWING;
     loop_timer_start(a->flow->loop, &a->clock, on_no_token, RENEW_MS);
     return;
@@ -399,6 +403,7 @@ static void send_request(struct attempt *a, struct span path, struct span fields
   if (a->onchain) onchain_begin(a->onchain);
   struct upstream_request up = {
       .is_post = true,
+      .is_public_only = a->entry->is_public_only,
       .base = span_str(a->entry->endpoint.text),
       .path = path,
       .fields = {fields, has_token ? token_fields(a->onchain) : own_fields(a)},

@@ -545,7 +545,8 @@ static void file_session(struct exchange *x) {
   s.tokens_in = a->answer.tokens_in;
   s.tokens_out = a->answer.tokens_out;
   s.has_digests = a->onchain != NULL;
-  if (s.has_digests) onchain_digests(a->onchain, s.request_sha256, s.response_sha256);
+  s.has_images = false;
+  if (s.has_digests) onchain_digests(a->onchain, &s);
   /* Brokers add include_usage to any stream that lacks it; a chat's stream has it from us. */
   s.is_rewritable = s.has_digests && x->facts.is_stream && !x->route->is_chat;
   session_put(x->flow->shared->sessions, &s, a->ended_us / 1000);
@@ -696,6 +697,10 @@ void exchange_balance(struct exchange *x) {
     return;
   }
   if (!x->session_key.len) x->session_key = x->facts.cache_key;
+  if (x->plan->n_entries == 0) {
+    failure_nobody(x, "none of the contract's services fits the configuration, or they were not read yet");
+    return;
+  }
   if (!served_by(&x->flow->served, x->plan, &x->serves, x->facts.model)) {
     char text[MODEL_NAME_MAX + 64];
     (void)snprintf(text, sizeof text, "The model `%.*s` does not exist", SPAN_FMT(x->facts.model));

@@ -35,15 +35,21 @@ void onchain_begin(struct onchain *o) {
   o->at = 0;
   sha256_init(&o->request);
   sha256_init(&o->response);
+  o->images = NULL;
   on_hash_turn(&o->hash_timer);
 }
 
-void onchain_digests(struct onchain *o, unsigned char request[ONCHAIN_DIGEST_BYTES],
-                     unsigned char response[ONCHAIN_DIGEST_BYTES]) {
+void onchain_read_images(struct onchain *o, struct arena *arena) {
+  o->images = arena_alloc(arena, sizeof *o->images);
+  if (o->images) images_init(o->images);
+}
+
+void onchain_digests(struct onchain *o, struct session *s) {
   loop_timer_stop(o->flow->loop, &o->hash_timer);
   (void)hash_some(o, SIZE_MAX);
-  sha256_digest(&o->request, ONCHAIN_DIGEST_BYTES, request);
-  sha256_digest(&o->response, ONCHAIN_DIGEST_BYTES, response);
+  sha256_digest(&o->request, sizeof s->request_sha256, s->request_sha256);
+  sha256_digest(&o->response, sizeof s->response_sha256, s->response_sha256);
+  s->has_images = o->images && images_digest(o->images, s->images_sha256);
 }
 
 /* ---- tokens ---- */

@@ -13,10 +13,9 @@
 #define MOONGATE_FLOW_ONCHAIN_H
 
 #include "flow/flow.h"
+#include "wire/images.h"
 
 #include <nettle/sha2.h>
-
-#define ONCHAIN_DIGEST_BYTES 32
 
 /* A wish for a token other than the one with that serial; control answers. */
 struct token_ticket {
@@ -43,21 +42,24 @@ struct onchain {
   size_t own_len;
   /* Hashes; of the request `at` bytes of that segment, and the segments before it, are done. */
   struct sha256_ctx request, response;
+  struct images *images; /* of services whose images are signed; NULL: it reads none */
   unsigned segment;
   size_t at;
   struct wheel_timer hash_timer;
 };
 
 void onchain_init(struct onchain *o, struct flow *f, struct provider *p);
-/* A request goes out (path, fields and body are set): both digests begin anew. */
+/* A request goes out (path, fields and body are set): all digests begin anew. */
 void onchain_begin(struct onchain *o);
+/* Its answer is a plain JSON document, and the service's images are signed: they are read along. */
+void onchain_read_images(struct onchain *o, struct arena *arena);
 /* Bytes of the answer's body, as they came. */
 static inline void onchain_feed(struct onchain *o, const char *bytes, size_t len) {
   sha256_update(&o->response, len, (const uint8_t *)bytes);
+  if (o->images) images_feed(o->images, bytes, len);
 }
-/* The answer is complete; once per try. */
-void onchain_digests(struct onchain *o, unsigned char request[ONCHAIN_DIGEST_BYTES],
-                     unsigned char response[ONCHAIN_DIGEST_BYTES]);
+/* The answer is complete: fills in the digests of its session; once per try. */
+void onchain_digests(struct onchain *o, struct session *s);
 void onchain_stop(struct onchain *o);
 
 /* "app-sk-…" into `out`; the length, 0 when there is none. The caller wipes it. */

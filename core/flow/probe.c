@@ -161,6 +161,7 @@ void probe_fill_request(struct upstream_request *out, const struct plan_entry *e
                        : e->health_path ? e->health_path
                                         : "/models"),
       .fields = {span_str(fields)},
+      .is_public_only = e->is_public_only,
       .connect_ms = connect_ms,
   };
 }

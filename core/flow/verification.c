@@ -75,6 +75,7 @@ static void judge(struct verification *v) {
       .body = buf_span(&v->body),
       .request_sha256 = s->has_digests ? s->request_sha256 : NULL,
       .response_sha256 = s->has_digests ? s->response_sha256 : NULL,
+      .images_sha256 = s->has_images ? s->images_sha256 : NULL,
       .is_request_rewritable = is_rewritable(v),
   };
   proof_judge(&v->proof, &v->expected, &e);
@@ -135,6 +136,7 @@ static void ask(struct verification *v) {
   buf_clear(&v->body);
   struct upstream_request req = {
       .is_single = true, /* the path has the answer's key */
+      .is_public_only = v->entry->is_public_only,
       .base = span_str(v->entry->endpoint.text),
       .path = buf_span(&v->path),
       .fields = {span_make(fields, sizeof fields - 1)},

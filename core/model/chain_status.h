@@ -19,7 +19,7 @@ struct chain_status {
   uint64_t calls, failures; /* requests sent to nodes; those that failed */
   char ledger[ADDRESS_TEXT_LEN + 1], inference[ADDRESS_TEXT_LEN + 1];
   char wallet[ADDRESS_TEXT_LEN + 1]; /* empty: there is none */
-  unsigned n_services;               /* known to the registry */
+  unsigned n_services;               /* of the contract, when all were read last; 0: they were not */
 
   bool is_funding;
   char max[U256_0G_MAX], moved[U256_0G_MAX], deposits[U256_0G_MAX], transfers[U256_0G_MAX], fees[U256_0G_MAX];

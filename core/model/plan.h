@@ -52,9 +52,11 @@ struct plan_entry {
   struct endpoint endpoint; /* of a record: its url and "/v1/proxy" */
   char *service_url;        /* on chain: the endpoint without "/v1/proxy", when it ends in that; else NULL */
   bool is_endpoint_of_record, is_model_of_record;
-  char *model;       /* NULL: the request's model is left as it is */
-  char *api_key;     /* NULL: no Authorization is sent */
-  char *health_path; /* joined to the endpoint; NULL: "/models", and a 404 there is no failure */
+  bool is_public_only; /* a stranger chose the endpoint: no call of it goes into a private network */
+  bool is_private_url; /* which is where it leads by its spelling: it has no endpoint then */
+  char *model;         /* NULL: the request's model is left as it is */
+  char *api_key;       /* NULL: no Authorization is sent */
+  char *health_path;   /* joined to the endpoint; NULL: "/models", and a 404 there is no failure */
   double weight;
   double priority;       /* lower is preferred */
   char **tags;           /* "name=value", NULL-terminated */
@@ -69,7 +71,7 @@ struct plan_discover {
   char *service_type; /* NULL: any */
   bool is_verifiable; /* only those whose answers can be verified */
   bool has_max_in, has_max_out;
-  struct u256 max_in, max_out; /* neuron per token */
+  struct u256 max_in, max_out; /* neuron, as fee_for_people() */
   unsigned limit;              /* at most so many; 0: no limit */
   double weight, priority;     /* of each */
   char **tags;
@@ -92,6 +94,8 @@ struct chain_settings {
   char **nodes;                   /* URLs, NULL-terminated; empty: none. They may hold keys */
   bool has_ledger, has_inference; /* else by chain id */
   struct address ledger, inference;
+  bool is_dev;        /* where a chain has contracts for development, those */
+  bool takes_private; /* providers at addresses that are no public ones */
   struct funding_rules funding;
   uint64_t token_lifetime_ms;
   uint32_t refresh_ms; /* between two readings of a service and its account */

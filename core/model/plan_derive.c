@@ -5,6 +5,8 @@
 #include "model/plan.h"
 
 #include "base/clock.h"
+#include "base/reach.h"
+#include "eth/fee.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +22,7 @@ static unsigned count_texts(char **list) {
 
 #define PROXY_PATH SPAN("/v1/proxy")
 
-static void take_endpoint_of_record(struct plan_entry *e) {
+static void take_endpoint_of_record(struct plan_entry *e, bool takes_private) {
   struct span url = e->service->url;
   while (url.len && url.ptr[url.len - 1] == '/')
     url.len--;
@@ -30,6 +32,12 @@ static void take_endpoint_of_record(struct plan_entry *e) {
   /* A url that cannot be used leaves the entry without an endpoint. */
   e->has_endpoint = endpoint_parse(&e->endpoint, span_str(text)) == NULL;
   e->is_endpoint_of_record = true;
+  e->is_public_only = !takes_private;
+  e->is_private_url = e->has_endpoint && !takes_private && reach_is_private_host(e->endpoint.host);
+  if (e->is_private_url) {
+    endpoint_release(&e->endpoint);
+    e->has_endpoint = false;
+  }
   free(text);
 }
 
@@ -40,7 +48,7 @@ static bool is_model_name(struct span name) {
   return true;
 }
 
-static void resolve_entry(struct plan_entry *e, struct registry *registry) {
+static void resolve_entry(struct plan_entry *e, struct registry *registry, bool takes_private) {
   if (e->provider->kind != PROVIDER_ONCHAIN) return;
   if (!e->record) e->record = registry_record(registry, span_str(e->provider->id));
   if (e->record) {
@@ -48,7 +56,7 @@ static void resolve_entry(struct plan_entry *e, struct registry *registry) {
     e->has_price = true;
     e->price_in = u256_to_double(e->service->input_price);
     e->price_out = u256_to_double(e->service->output_price);
-    if (!e->has_endpoint) take_endpoint_of_record(e);
+    if (!e->has_endpoint) take_endpoint_of_record(e, takes_private);
     if (!e->model && is_model_name(e->service->model)) {
       e->model = x_strndup(e->service->model.ptr, e->service->model.len);
       e->is_model_of_record = true;
@@ -63,8 +71,8 @@ static bool is_wanted(const struct plan_discover *d, const struct record *r) {
   if (d->model && !span_eq(s->model, span_str(d->model))) return false;
   if (d->service_type && !span_eq(s->service_type, span_str(d->service_type))) return false;
   if (d->is_verifiable && !record_is_verifiable(r)) return false;
-  if (d->has_max_in && u256_cmp(s->input_price, d->max_in) > 0) return false;
-  return !d->has_max_out || u256_cmp(s->output_price, d->max_out) <= 0;
+  if (d->has_max_in && u256_cmp(fee_for_people(s->service_type, s->input_price), d->max_in) > 0) return false;
+  return !d->has_max_out || u256_cmp(fee_for_people(s->service_type, s->output_price), d->max_out) <= 0;
 }
 
 static char **copy_list(char **list) {
@@ -121,7 +129,7 @@ void plan_resolve(struct plan *p, struct registry *registry) {
     free(records);
   }
   for (unsigned i = 0; i < p->n_entries; i++)
-    resolve_entry(&p->entries[i], registry);
+    resolve_entry(&p->entries[i], registry, p->settings.chain.takes_private);
   resolve_routes(p);
 }
 

@@ -20,7 +20,7 @@
 #include <pthread.h>
 
 #define PROVIDER_ID_MAX     64
-#define PROVIDER_REASON_MAX 400
+#define PROVIDER_REASON_MAX 600
 #define PROVIDER_TOKEN_MAX  1024
 
 enum provider_kind { PROVIDER_DIRECT, PROVIDER_ONCHAIN };

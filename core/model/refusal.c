@@ -1,37 +1,40 @@
 #include "model/refusal.h"
 
 #include "base/base.h"
+#include "eth/u256.h"
 
 #include <stdio.h>
 
 #define AMOUNT_MAX 40
+#define ONE_0G     1000000000000000000u
 #define TEXT_MAX   4096 /* what counts stands at the start */
+
+#define TRANSFER "transfer-fund --service inference", ", or set autoFunding, its perProvider large enough"
 
 static const struct {
   enum outcome_class class;
   const char *text;
+  const char *command, *otherwise; /* of 0g-compute-cli, what a person can do about it; NULL: nothing */
 } kinds[] = {
     [REFUSAL_OTHER] = {OUTCOME_CLIENT_ERROR, ""},
     [REFUSAL_TOKEN] = {OUTCOME_AUTH, "it refuses our session token, a fresh one too"},
+    [REFUSAL_TOKEN_EXPIRED] = {OUTCOME_AUTH,
+                               "it calls our session token expired, a fresh one too: its clock or the one "
+                               "here is wrong by hours"},
     [REFUSAL_TOKEN_ELSEWHERE] =
         {OUTCOME_AUTH, "another provider answers at its url: its record in the contract, or the url "
                        "in the configuration, is out of date"},
     [REFUSAL_TOKEN_AHEAD] = {OUTCOME_AUTH,
                              "it has not noticed yet that all session tokens were revoked; it looks at the "
                              "contract again within ten minutes"},
-    [REFUSAL_NO_ACCOUNT] =
-        {OUTCOME_EXHAUSTED,
-         "there is no sub-account with it: transfer at least 1 0G to it, or let autoFunding "
-         "do that"},
-    [REFUSAL_NOT_ACKNOWLEDGED] = {OUTCOME_EXHAUSTED,
-                                  "the sub-account has not acknowledged its signer: any transfer to it does "
-                                  "that, also one of autoFunding; it takes effect within ten minutes"},
+    [REFUSAL_NO_ACCOUNT] = {OUTCOME_EXHAUSTED, "there is no sub-account with it", TRANSFER},
+    [REFUSAL_NOT_ACKNOWLEDGED] = {OUTCOME_EXHAUSTED, "the sub-account has not acknowledged its signer",
+                                  "inference acknowledge-provider",
+                                  " (it takes effect within ten minutes), or set autoFunding"},
     [REFUSAL_SIGNER] = {OUTCOME_EXHAUSTED,
                         "the contract's owner has not acknowledged its signer: nothing can be done here but "
                         "to use other providers"},
-    [REFUSAL_FUNDS] =
-        {OUTCOME_EXHAUSTED,
-         "the sub-account holds too little: transfer more 0G to it, or let autoFunding do that"},
+    [REFUSAL_FUNDS] = {OUTCOME_EXHAUSTED, "the sub-account holds too little", TRANSFER},
     [REFUSAL_MODEL] = {OUTCOME_SERVER, "it no longer serves the model of its record in the contract"},
     [REFUSAL_BROKER] = {OUTCOME_SERVER, "it has trouble of its own"},
 };
@@ -43,6 +46,7 @@ static const struct {
 } rows[] = {
     {"validate session", "session token is for different provider", REFUSAL_TOKEN_ELSEWHERE},
     {"validate session", "future generation", REFUSAL_TOKEN_AHEAD},
+    {"validate session", "session token expired", REFUSAL_TOKEN_EXPIRED},
     {"validate session", NULL, REFUSAL_TOKEN},
     {"validate request", "session validation failed", REFUSAL_TOKEN},
     {"validate request", "user not acknowledge", REFUSAL_NOT_ACKNOWLEDGED},
@@ -146,13 +150,30 @@ void refusal_read(struct refusal *out, int status, struct span body, bool model_
   out->needs = amount_behind(text, "the required minimum is ");
 }
 
-void refusal_text(char *out, size_t size, const struct refusal *r) {
+/* What it lacks, and 1 0G to spend; 2 0G when it does not say. */
+static void amount_text(char out[U256_0G_MAX], const struct refusal *r) {
+  struct u256 has, needs;
+  bool is_known =
+      r->has.len && r->needs.len && !u256_parse_0g(&has, r->has) && !u256_parse_0g(&needs, r->needs);
+  struct u256 amount = u256_of((is_known ? 1 : 2) * ONE_0G);
+  if (is_known && u256_add(&amount, amount, u256_sub_or_zero(needs, has))) amount = U256_MAX;
+  size_t len = u256_0g_text(out, amount);
+  out[len - (sizeof " 0G" - 1)] = '\0';
+}
+
+void refusal_text(char *out, size_t size, const struct refusal *r, const char *provider) {
+  const char *command = kinds[r->kind].command;
+  int n = 0;
   if (r->kind == REFUSAL_FUNDS && r->has.len && r->needs.len)
-    (void)snprintf(
-        out, size,
-        "the sub-account holds %.*s 0G, it requires %.*s 0G: transfer more to it, or let autoFunding "
-        "do that",
-        SPAN_FMT(r->has), SPAN_FMT(r->needs));
+    n = snprintf(out, size, "the sub-account holds %.*s 0G, it requires %.*s 0G", SPAN_FMT(r->has),
+                 SPAN_FMT(r->needs));
   else
-    (void)snprintf(out, size, "%s", kinds[r->kind].text);
+    n = snprintf(out, size, "%s", kinds[r->kind].text);
+  if (!command || n < 0 || (size_t)n >= size) return;
+  char amount[U256_0G_MAX];
+  amount_text(amount, r);
+  bool is_transfer = r->kind != REFUSAL_NOT_ACKNOWLEDGED;
+  (void)snprintf(out + n, size - (size_t)n, ": run `0g-compute-cli %s --provider %s%s%s`%s", command,
+                 provider, is_transfer ? " --amount " : "", is_transfer ? amount : "",
+                 kinds[r->kind].otherwise);
 }

@@ -13,8 +13,9 @@
 #include "model/outcome.h"
 
 enum refusal_kind {
-  REFUSAL_OTHER, /* nothing that is known here: as for any other provider, by outcome_of_status() */
-  REFUSAL_TOKEN, /* the session token is expired, revoked, malformed or missing: a fresh one may help */
+  REFUSAL_OTHER,           /* nothing that is known here: as for any other provider, by outcome_of_status() */
+  REFUSAL_TOKEN,           /* the session token is revoked, malformed or missing: a fresh one may help */
+  REFUSAL_TOKEN_EXPIRED,   /* or expired, by its clock */
   REFUSAL_TOKEN_ELSEWHERE, /* it is another provider that answers at this url */
   REFUSAL_TOKEN_AHEAD, /* it has not noticed that all tokens were revoked, and takes new ones for forged */
   REFUSAL_NO_ACCOUNT,  /* there is no sub-account with it */
@@ -39,6 +40,6 @@ struct refusal {
 void refusal_read(struct refusal *out, int status, struct span body, bool model_is_ours);
 
 /* Writes what happened and what can be done about it; empty for REFUSAL_OTHER. */
-void refusal_text(char *out, size_t size, const struct refusal *r);
+void refusal_text(char *out, size_t size, const struct refusal *r, const char *provider);
 
 #endif

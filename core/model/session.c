@@ -48,7 +48,8 @@ struct record {
   int64_t tokens_in, tokens_out;
   uint8_t provider_len, model_len, res_key_len, id_len;
   uint8_t class;
-  bool has_digests, is_rewritable, id_is_res_key;
+  uint8_t digests_len; /* request and response; and images */
+  bool is_rewritable, id_is_res_key;
   char bytes[]; /* digests, provider, model, res_key, id (unless it is the res_key) */
 };
 
@@ -288,7 +289,7 @@ static void victims_end(struct session_table *t, const struct victim *victims, s
 /* ---- records ---- */
 
 static const char *record_res_key(const struct record *r) {
-  return r->bytes + (r->has_digests ? 64 : 0) + r->provider_len + r->model_len;
+  return r->bytes + r->digests_len + r->provider_len + r->model_len;
 }
 
 static const char *record_id(const struct record *r) {
@@ -308,7 +309,7 @@ static char *put_bytes(char *to, const void *from, size_t len) {
 /* What is known of a record before it has memory. */
 struct draft {
   const struct session *s;
-  size_t provider, model, res_key, id, size; /* lengths */
+  size_t digests, provider, model, res_key, id, size; /* lengths */
   bool same;
   uint64_t hash[2];
 };
@@ -322,7 +323,8 @@ static bool draft_make(struct draft *d, const struct session_table *t, const str
   d->id = strnlen(s->id, SESSION_KEY_MAX);
   if (d->res_key == 0 && d->id == 0) return false;
   d->same = d->res_key == d->id && memcmp(s->res_key, s->id, d->id) == 0;
-  d->size = offsetof(struct record, bytes) + (s->has_digests ? 64 : 0) + d->provider + d->model + d->res_key +
+  d->digests = !s->has_digests ? 0 : s->has_images ? 96 : 64;
+  d->size = offsetof(struct record, bytes) + d->digests + d->provider + d->model + d->res_key +
             (d->same ? 0 : d->id);
   d->hash[0] = d->res_key ? siphash(&t->key, s->res_key, d->res_key) : siphash(&t->key, s->id, d->id);
   d->hash[1] = d->res_key && d->id && !d->same ? siphash(&t->key, s->id, d->id) : d->hash[0];
@@ -340,14 +342,15 @@ static void record_fill(struct record *r, const struct draft *d) {
   r->model_len = (uint8_t)d->model;
   r->res_key_len = (uint8_t)d->res_key;
   r->id_len = (uint8_t)d->id;
-  r->has_digests = s->has_digests;
+  r->digests_len = (uint8_t)d->digests;
   r->is_rewritable = s->is_rewritable;
   r->id_is_res_key = d->same;
   char *at = r->bytes;
-  if (s->has_digests) {
+  if (d->digests) {
     at = put_bytes(at, s->request_sha256, 32);
     at = put_bytes(at, s->response_sha256, 32);
   }
+  if (d->digests > 64) at = put_bytes(at, s->images_sha256, 32);
   at = put_bytes(at, s->provider, d->provider);
   at = put_bytes(at, s->model, d->model);
   at = put_bytes(at, s->res_key, d->res_key);
@@ -362,16 +365,17 @@ static const char *get_text(char *out, const char *from, size_t len) {
 
 static void record_copy(const struct record *r, struct session *out) {
   const char *at = r->bytes;
-  out->has_digests = r->has_digests;
+  out->has_digests = r->digests_len > 0;
+  out->has_images = r->digests_len > 64;
   out->is_rewritable = r->is_rewritable;
-  if (r->has_digests) {
-    memcpy(out->request_sha256, at, 32);
-    memcpy(out->response_sha256, at + 32, 32);
-    at += 64;
-  } else {
-    memset(out->request_sha256, 0, 32);
-    memset(out->response_sha256, 0, 32);
+  unsigned char *const digests[] = {out->request_sha256, out->response_sha256, out->images_sha256};
+  for (size_t i = 0; i < ARRAY_LEN(digests); i++) {
+    if (32 * i < r->digests_len)
+      memcpy(digests[i], at + 32 * i, 32);
+    else
+      memset(digests[i], 0, 32);
   }
+  at += r->digests_len;
   at = get_text(out->provider, at, r->provider_len);
   (void)get_text(out->model, at, r->model_len);
   (void)get_text(out->res_key, record_res_key(r), r->res_key_len);

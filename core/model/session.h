@@ -22,7 +22,8 @@ struct session {
   char res_key[SESSION_KEY_MAX + 1]; /* ZG-Res-Key, or empty */
   char id[SESSION_KEY_MAX + 1];      /* completion id, or empty */
   unsigned char request_sha256[32], response_sha256[32];
-  bool has_digests;
+  unsigned char images_sha256[32]; /* of the text that is signed about an answer's images */
+  bool has_digests, has_images;
   bool is_rewritable; /* the provider may have sent on another request than it got, and signed that */
   uint64_t created_wall_ms;
   int64_t tokens_in, tokens_out; /* -1: unknown */

@@ -5,7 +5,7 @@
 #define VERSION   1
 #define FIXED_LEN (5 + 32)
 
-enum flag { DIGESTS = 1, REWRITABLE = 2 };
+enum flag { DIGESTS = 1, REWRITABLE = 2, IMAGES = 4 };
 
 /* Against damage, not against forgery: the file is the operator's own. */
 static const struct siphash_key CHECK_KEY = {0x73657373696f6e73u, 0x6b65707420746869u};
@@ -41,7 +41,8 @@ int session_batch_add(struct buf *b, const struct session *s, uint64_t used_wall
   int err = buf_reserve(b, SESSION_RECORD_MAX);
   if (err) return err;
   unsigned char fixed[FIXED_LEN];
-  fixed[0] = (unsigned char)((s->has_digests ? DIGESTS : 0) | (s->is_rewritable ? REWRITABLE : 0));
+  fixed[0] = (unsigned char)((s->has_digests ? DIGESTS : 0) | (s->is_rewritable ? REWRITABLE : 0) |
+                             (s->has_digests && s->has_images ? IMAGES : 0));
   for (int i = 0; i < 4; i++)
     fixed[1 + i] = (unsigned char)texts[i].len;
   put_u64(fixed + 5, s->created_wall_ms);
@@ -53,6 +54,7 @@ int session_batch_add(struct buf *b, const struct session *s, uint64_t used_wall
     buf_put(b, s->request_sha256, 32);
     buf_put(b, s->response_sha256, 32);
   }
+  if (s->has_digests && s->has_images) buf_put(b, s->images_sha256, 32);
   for (int i = 0; i < 4; i++)
     buf_put_span(b, texts[i]);
   return 0;
@@ -89,12 +91,14 @@ bool session_batch_next(struct span *records, struct session *out, uint64_t *use
   *records = SPAN_NONE;
   if (at.len < FIXED_LEN) return false;
   const unsigned char *fixed = (const unsigned char *)at.ptr;
-  if (fixed[0] & ~(DIGESTS | REWRITABLE)) return false;
-  size_t digests = fixed[0] & DIGESTS ? 64 : 0;
-  size_t len = digests + fixed[1] + fixed[2] + fixed[3] + fixed[4];
+  if (fixed[0] & ~(DIGESTS | REWRITABLE | IMAGES)) return false;
+  size_t digests = fixed[0] & DIGESTS ? 64 : 0, images = fixed[0] & IMAGES ? 32 : 0;
+  if (images && !digests) return false;
+  size_t len = digests + images + fixed[1] + fixed[2] + fixed[3] + fixed[4];
   if (at.len - FIXED_LEN < len) return false;
   memset(out, 0, sizeof *out);
   out->has_digests = digests > 0;
+  out->has_images = images > 0;
   out->is_rewritable = fixed[0] & REWRITABLE;
   out->created_wall_ms = get_u64(fixed + 5);
   *used_wall_ms = get_u64(fixed + 13);
@@ -108,6 +112,9 @@ bool session_batch_next(struct span *records, struct session *out, uint64_t *use
     at.ptr += digests;
     at.len -= digests;
   }
+  if (images) memcpy(out->images_sha256, at.ptr, images);
+  at.ptr += images;
+  at.len -= images;
   if (!take_text(out->provider, SESSION_PROVIDER_MAX, &at, fixed[1]) ||
       !take_text(out->model, SESSION_MODEL_MAX, &at, fixed[2]) ||
       !take_text(out->res_key, SESSION_KEY_MAX, &at, fixed[3]) ||

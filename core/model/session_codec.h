@@ -3,8 +3,8 @@
  * then records one after the other:
  *
  *   batch   "MGSB" · version 1 · 3 zero bytes · siphash of what follows (8)
- *   record  flags (1: digests, 2: rewritable) · lengths of provider, model, res_key, id (1 each) · created, last use, tokens in
- *           and out (8 each) · digests (64, by flag) · the four texts
+ *   record  flags (1: digests, 2: rewritable, 4: images) · lengths of provider, model, res_key, id (1 each) · created, last use, tokens in
+ *           and out (8 each) · digests (64 and 32, by flag) · the four texts
  *
  * Numbers are little-endian. A batch that was damaged is refused as a whole; one of another version as well.
  * Thread: any; no state.
@@ -17,7 +17,7 @@
 
 #define SESSION_BATCH_HEAD 16
 /* The longest record. */
-#define SESSION_RECORD_MAX (5 + 32 + 64 + SESSION_PROVIDER_MAX + SESSION_MODEL_MAX + 2 * SESSION_KEY_MAX)
+#define SESSION_RECORD_MAX (5 + 32 + 96 + SESSION_PROVIDER_MAX + SESSION_MODEL_MAX + 2 * SESSION_KEY_MAX)
 
 /* Makes room for the head of a batch in an empty buffer. */
 int session_batch_begin(struct buf *b) MUST_CHECK;

@@ -8,6 +8,9 @@
 
 #include "net/upstream.h"
 
+/* The detail of a call whose addresses were all refused, see is_public_only. */
+#define TRANSPORT_IS_PRIVATE "its name leads into a private network (allowPrivateProviders)"
+
 struct transport;
 
 struct transport_ops {

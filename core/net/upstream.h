@@ -44,7 +44,9 @@ struct upstream_events {
 /* All pointers are borrowed until the call has ended; those of the body until upstream_has_sent(), when no failure
  * can lead to the call being sent again. */
 struct upstream_request {
-  bool is_post;     /* else GET */
+  bool is_post; /* else GET */
+  bool
+      is_public_only; /* a stranger chose the host: addresses that are no public ones (base/reach.h) are not connected to */
   bool is_single;   /* of this path there will hardly be another call: nothing is kept for one */
   struct span base; /* "http://host:port/v1" */
   struct span path; /* "/chat/completions" */

@@ -9,6 +9,7 @@
  */
 #include "net/transport.h"
 #include "net/curl_library.h"
+#include "base/reach.h"
 
 #include <errno.h>
 #include <math.h>
@@ -77,6 +78,7 @@ struct curl_call {
   bool is_added, is_cancelled, is_paused;
   const char *bad_answer; /* why we refused it */
   bool is_short;          /* no descriptor was left for its socket */
+  bool is_private;        /* an address of its name was refused */
   char error[CURL_ERROR_SIZE];
 };
 
@@ -190,6 +192,10 @@ static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct cur
   (void)purpose;
   struct curl_call *call = user;
   struct curl_transport *u = call->up;
+  if (call->req.is_public_only && !reach_is_public(&a->addr)) {
+    call->is_private = true;
+    return CURL_SOCKET_BAD;
+  }
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   bool is_short = fd < 0 && (errno == EMFILE || errno == ENFILE);
   if (is_short && loop_spare_descriptor(u->loop))
@@ -471,7 +477,7 @@ static void start(struct transport *base, const struct upstream_request *req, st
   call->interim = 0;
   call->is_cancelled = call->is_paused = false;
   call->bad_answer = NULL;
-  call->is_short = false;
+  call->is_short = call->is_private = false;
   call->error[0] = '\0';
   buf_clear(&call->head);
   u->n_live++;
@@ -556,10 +562,12 @@ static void collect(struct curl_transport *u) {
       (void)libcurl.multi_remove_handle(u->multi, call->easy);
       u->depth--;
       call->is_added = false;
-      const char *detail = call->bad_answer ? call->bad_answer
-                           : call->error[0] ? call->error
-                                            : libcurl.easy_strerror(code);
-      call->req.events->on_done(call->req.user, end_of(call, code), detail);
+      enum upstream_end how = end_of(call, code);
+      const char *detail = call->bad_answer                              ? call->bad_answer
+                           : how == UPSTREAM_CONNECT && call->is_private ? TRANSPORT_IS_PRIVATE
+                           : call->error[0]                              ? call->error
+                                                                         : libcurl.easy_strerror(code);
+      call->req.events->on_done(call->req.user, how, detail);
     }
     recycle(call);
   }

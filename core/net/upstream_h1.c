@@ -16,6 +16,7 @@
 #include "net/transport.h"
 #include "net/socket.h"
 #include "net/tls.h"
+#include "base/reach.h"
 #include "wire/chunk.h"
 
 #include <math.h>
@@ -38,7 +39,7 @@ struct origin { /* one scheme://host:port */
   struct list node;
   struct h1 *h1;
   char *base; /* as in requests: "http://host:port/path" */
-  bool is_tls, is_h2;
+  bool is_tls, is_h2, is_public_only;
   struct tls_ticket *ticket;
   size_t base_len;
   char *host, *authority, *path;
@@ -751,6 +752,10 @@ static void connect_next(struct h1_call *call) {
   bool is_over = passed >= call->req.connect_ms;
   while (!is_over && call->next_address < o->n_addresses) {
     const struct sockaddr *a = (const struct sockaddr *)&o->addresses[call->next_address++];
+    if (o->is_public_only && !reach_is_public(a)) {
+      call->detail = TRANSPORT_IS_PRIVATE;
+      continue;
+    }
     struct socket *s = blocks_take(&h->loop->blocks, sizeof *s, NULL);
     *s = (struct socket){.h1 = h, .origin = o};
     list_init(&s->idle);
@@ -894,11 +899,12 @@ static void begin(struct h1_call *call, bool fresh) {
 /* ---- origins, the transport ---- */
 
 /* `base` was checked when the configuration was loaded: http://authority/path, or https://. */
-static struct origin *new_origin(struct h1 *h, struct span base) {
+static struct origin *new_origin(struct h1 *h, struct span base, bool is_public_only) {
   struct origin *o = x_calloc(1, sizeof *o);
   o->h1 = h;
   o->base = x_strndup(base.ptr, base.len);
   o->base_len = base.len;
+  o->is_public_only = is_public_only;
   o->is_tls = span_starts_nocase(base, SPAN("https:"));
   const char *authority = o->base + strlen(o->is_tls ? "https://" : "http://");
   size_t len = strcspn(authority, "/");
@@ -926,12 +932,14 @@ static struct origin *new_origin(struct h1 *h, struct span base) {
   return o;
 }
 
-static struct origin *find_origin(struct h1 *h, struct span base) {
+static struct origin *find_origin(struct h1 *h, struct span base, bool is_public_only) {
   list_each(node, next, &h->origins) {
     struct origin *o = container_of(node, struct origin, node);
-    if (o->base_len == base.len && memcmp(o->base, base.ptr, base.len) == 0) return o;
+    if (o->is_public_only == is_public_only && o->base_len == base.len &&
+        memcmp(o->base, base.ptr, base.len) == 0)
+      return o;
   }
-  return new_origin(h, base);
+  return new_origin(h, base, is_public_only);
 }
 
 static bool has_tls(struct h1 *h) {
@@ -944,7 +952,7 @@ static bool has_tls(struct h1 *h) {
 static void start(struct transport *base, const struct upstream_request *req, struct upstream_call **out) {
   struct h1 *h = container_of(base, struct h1, base);
   struct blocks *blocks = &h->loop->blocks;
-  struct origin *o = find_origin(h, req->base);
+  struct origin *o = find_origin(h, req->base, req->is_public_only);
   if (o->is_h2) {
     struct transport *other = upstream_h2(h->upstream);
     other->ops->start(other, req, out);

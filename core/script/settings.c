@@ -118,6 +118,7 @@ struct plan *settings_load(struct settings_report *report, const char *path, str
     from_disk = reader_file(path, READER_FILE_MAX, &text.len, &why);
     if (!from_disk) {
       add_problem(report, path, why);
+      (void)redact_digits(&report->problems);
       return NULL;
     }
     text.ptr = from_disk;
@@ -130,5 +131,7 @@ struct plan *settings_load(struct settings_report *report, const char *path, str
   free(from_disk);
   (void)redact_apply(&report->problems);
   (void)redact_apply(&report->warnings);
+  (void)redact_digits(&report->problems);
+  (void)redact_digits(&report->warnings);
   return load.plan;
 }

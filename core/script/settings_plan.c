@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/embedded.h"
+#include "base/reach.h"
 
 #include <stdlib.h>
 
@@ -40,12 +41,28 @@ static struct u256 get_amount(lua_State *L, const char *name) {
   return neuron;
 }
 
+/* A chain of one's own: its providers are likely to be near, too. */
+static bool has_private_node(char **nodes) {
+  for (; nodes && *nodes; nodes++) {
+    struct endpoint e;
+    if (endpoint_parse(&e, span_str(*nodes))) continue;
+    bool is_near = reach_is_private_host(e.host) || !strpbrk(e.host, ".:");
+    endpoint_release(&e);
+    if (is_near) return true;
+  }
+  return false;
+}
+
 static void take_chain(lua_State *L, struct chain_settings *c) {
   c->nodes = field_copies(L, "rpc");
+  lua_getfield(L, -1, "allowPrivateProviders");
+  c->takes_private = lua_isnil(L, -1) ? has_private_node(c->nodes) : lua_toboolean(L, -1);
+  lua_pop(L, 1);
   c->token_lifetime_ms = (uint64_t)field_number(L, "tokenLifetime");
   c->refresh_ms = (uint32_t)field_number(L, "chainRefreshInterval");
   lua_getfield(L, -1, "contracts");
   c->has_ledger = provider_id_address(&c->ledger, span_str(field_text(L, "ledger")));
+  c->is_dev = field_is_set(L, "isDev");
   c->has_inference = provider_id_address(&c->inference, span_str(field_text(L, "inference")));
   lua_pop(L, 1);
   lua_getfield(L, -1, "autoFunding");
@@ -131,11 +148,9 @@ static void take_entry(lua_State *L, struct load *load, struct plan_entry *e) {
                              is_on_chain ? PROVIDER_ONCHAIN : PROVIDER_DIRECT, clock_mono_ms());
 }
 
-/* Prices are given in 0G per million tokens. */
 static bool get_price(lua_State *L, const char *name, struct u256 *out) {
-  uint64_t rest;
   if (!field_text(L, name)[0]) return false;
-  *out = u256_div_u64(get_amount(L, name), 1000000, &rest);
+  *out = get_amount(L, name);
   return true;
 }
 

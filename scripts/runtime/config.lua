@@ -251,8 +251,8 @@ local found_members = members({
   { "model", model_name },
   { "type", text { what = 'a type of service such as "chatbot", or "any"', max = 64 }, "chatbot" },
   { "verifiable", boolean, true },
-  { "maxPriceIn", money { unit = "0G per million tokens" } },
-  { "maxPriceOut", money { unit = "0G per million tokens" } },
+  { "maxPriceIn", money { unit = "0G per million tokens, or per image" } },
+  { "maxPriceOut", money { unit = "0G per million tokens, or per image" } },
   { "limit", number { min = 1, max = limits.providers }, limits.providers },
   { "weight", number { min = 0, max = 1e6, is_real = true }, 1 },
   { "priority", number { min = -1e6, max = 1e6, is_real = true }, 50 },
@@ -472,11 +472,12 @@ local OPTIONS = {
     flag = "--log-level" },
   { "logFormat", choice("text", "json"), "text", env = { "MOONGATE_LOG_FORMAT" }, flag = "--log-format" },
   { "upstream", choice("native", "curl"), "native", env = { "MOONGATE_UPSTREAM" } },
-  { "rpc", nodes, nil, env = { "RPC_ENDPOINT", "ZG_RPC_ENDPOINT" }, flag = "--rpc", may_be_unset = true },
+  { "rpc", nodes, nil, env = { "ZG_RPC_ENDPOINT", "RPC_ENDPOINT" }, flag = "--rpc", may_be_unset = true },
   { "key", checks.private_key, nil, env = { "ZG_PRIVATE_KEY" }, may_be_unset = true },
   { "keyFile", checks.key_file, nil, may_be_unset = true },
   { "contracts", contracts, {} },
   { "autoFunding", auto_funding, false },
+  { "allowPrivateProviders", boolean, nil, may_be_unset = true },
   { "tokenLifetime", duration(1000), DAY },
   { "chainRefreshInterval", duration(100), 180000 },
   { "providers", providers },
@@ -558,6 +559,8 @@ local function contracts_from_env(out)
       out.contracts[name] = contract_address(from_env, place_of("environment variable " .. variable))
     end
   end
+  local mode = host.env("ZG_DEV_MODE")
+  if out.contracts then out.contracts.isDev = mode == "true" or mode == "1" end
 end
 
 local function check_together(out, written)

@@ -203,11 +203,18 @@ static bool put_bytes(struct failure *why, struct abi_writer *w, const struct ty
   return is_good;
 }
 
+/* Members are found by name where the types tell names, else by their order in the file. */
 static bool put_parts(struct failure *why, struct abi_writer *w, const struct type *t, json_t *value,
                       size_t n) {
+  void *member = json_is_object(value) ? json_object_iter(value) : NULL;
   for (size_t i = 0; i < n; i++) {
     const struct type *part = t->kind == ARRAY ? t->parts : &t->parts[i];
-    json_t *each = json_is_object(value) ? json_object_get(value, part->name) : json_array_get(value, i);
+    json_t *each = json_array_get(value, i);
+    if (json_is_object(value) && part->name[0])
+      each = json_object_get(value, part->name);
+    else if (member)
+      each = json_object_iter_value(member);
+    if (member) member = json_object_iter_next(value, member);
     if (!put(why, w, part, each)) return false;
   }
   return true;
@@ -217,7 +224,7 @@ static bool put_many(struct failure *why, struct abi_writer *w, const struct typ
   struct abi_writer inner;
   bool is_list = t->kind == ARRAY && t->size == 0;
   size_t n = is_list ? json_array_size(value) : t->kind == ARRAY ? t->size : t->n_parts;
-  if (!json_is_object(value) && json_array_size(value) != n)
+  if ((json_is_object(value) ? json_object_size(value) : json_array_size(value)) != n)
     return fail(why, "the number of values is not the types'");
   if (!is_dynamic(t)) return put_parts(why, w, t, value, n);
   if (is_list)

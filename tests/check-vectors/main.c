@@ -17,7 +17,7 @@ static const struct case_kind KINDS[] = {
     {"keccak256", "cases", CASES, keccak_case},
     {"addresses", "cases", CASES, address_case},
     {"addresses", "invalid_keys", CASES, invalid_key_case},
-    {"addresses", "also_accepted", CASE, also_accepted_case},
+    {"addresses", "also_accepted", CASES, also_accepted_case},
     {"addresses", "parse", CASES, parse_case},
     {"eip191", "cases", CASES, personal_case},
     {"eip191", "raw_digests", CASES, raw_digest_case},
@@ -84,16 +84,15 @@ static void run_by_name(const struct case_kind *kind, json_t *object, json_t *fi
 static void run_list(const struct case_kind *kind, json_t *list, json_t *file) {
   size_t i;
   json_t *value;
-  bool has_shape = kind->shape == CONTEXT || (json_is_array(list) && kind->shape == CASES) ||
-                   (json_is_object(list) && kind->shape != CASES);
-  if (!has_shape)
-    settle(false, kind->file, kind->list, kind->list, &(struct failure){"it is no list of cases"});
-  else if (kind->shape == CASE)
-    run_one(kind, list, NULL, file, 0);
-  else if (kind->shape == CASES_BY_NAME)
-    run_by_name(kind, list, file);
-  else if (kind->shape == CASES)
+  if (kind->shape == CONTEXT) return;
+  if (json_is_array(list) && kind->shape == CASES)
     json_array_foreach(list, i, value) run_one(kind, value, NULL, file, i);
+  else if (json_is_object(list) && kind->shape == CASES_BY_NAME)
+    run_by_name(kind, list, file);
+  else if (json_is_object(list))
+    run_one(kind, list, NULL, file, 0);
+  else
+    settle(false, kind->file, kind->list, kind->list, &(struct failure){"it is no list of cases"});
 }
 
 static const struct case_kind *find_kind(const char *file, const char *list) {

@@ -131,6 +131,7 @@ bool token_verdict_case(struct failure *why, json_t *value, const char *name, js
   struct token_check verdict;
   struct token_check_world world = {0};
   json_t *account = json_object_get(file, "broker_account");
+  if (json_object_get(value, "account")) account = json_object_get(value, "account");
   bool is_ok;
   world.provider = get_string(why, account, "provider");
   if (!world.provider.ptr || !get_ok(why, &is_ok, value) ||

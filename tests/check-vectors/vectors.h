@@ -24,8 +24,7 @@ struct failure {
 typedef bool case_function(struct failure *why, json_t *value, const char *key, json_t *file);
 
 enum case_shape {
-  CASES,         /* an array of cases */
-  CASE,          /* one case */
+  CASES,         /* an array of cases, or one case alone */
   CASES_BY_NAME, /* an object: contract → name → case; `key` is the inner name */
   CONTEXT        /* read by other cases */
 };

@@ -2,9 +2,11 @@
 // the wallet signs for them, and money moves only when that was allowed. Real contracts on a chain of the test's own.
 
 import assert from 'node:assert/strict';
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { Chain, ONE_0G, noChain } from './chain.mjs';
-import { ask, chat, chatRequest, eventually, events, health, runMoongate, startDaemon } from './harness.mjs';
+import { Chain, ONE_0G, noChain, sdkCommand } from './chain.mjs';
+import { IS_SANITIZED, ask, chat, chatRequest, eventually, events, health, runMoongate, startDaemon, temporaryFolder } from './harness.mjs';
 import { ZeroGProvider } from './zerog-provider.mjs';
 
 const skip = noChain();
@@ -70,7 +72,7 @@ test('without autoFunding nothing moves, and the reason names the option and the
   assert.equal(isHealthy, false);
   assert.match(reason, new RegExp(`^Failed to initialize provider ${provider.address}: wallet ${user.address} has no sub-account`));
   assert.match(reason, /autoFunding = \{ ledgerMin = 3/);
-  assert.match(reason, /0g-compute-cli transfer-fund --provider 0x/);
+  assert.match(reason, /0g-compute-cli transfer-fund --service inference --provider 0x/);
   assert.equal((await chat(moon)).status, 503);
   assert.equal(await chain.transactionCount(user.address), 0);
   // Funded by other hands, it serves; no restart.
@@ -129,6 +131,34 @@ test('what cannot be used is listed with its reason, and the rest serves', { ski
   assert.match(reasons[3], new RegExp(`^Failed to initialize provider ${stranger}: the contract 0x\\w+ has no service of that address`));
   assert.equal((await health(moon)).status, 'degraded');
   for (let i = 0; i < 6; i++) assert.equal((await chat(moon)).header('x-provider-address'), good.address);
+});
+
+test('the commands that a reason names mend it, run as they stand there', { skip }, async (t) => {
+  const user = chain.user(nextUser++);
+  const provider = await standIn(t);
+  const moon = await start(t, user, { providers: [provider.address], chainRefreshInterval: 600000 });
+  const folder = temporaryFolder(t);
+  const reload = async () => assert.equal((await ask(moon, { method: 'POST', path: '/admin/reload' })).status, 200);
+  const reason = (pattern) => eventually(async () => {
+    const why = (await providerOf(moon, provider)).reason ?? '';
+    return pattern.test(why) && why;
+  }, 20000, `a reason like ${pattern}`);
+  const commands = (why) => [...why.matchAll(/`(0g-compute-cli [^`]+)`/g)].map((m) => m[1]);
+
+  const [transfer, open] = commands(await reason(/no sub-account with it/));
+  await sdkCommand(chain, user, open, folder);
+  await sdkCommand(chain, user, transfer, folder);
+  await reload(); // asks the chain at once
+  await ready(moon, provider);
+  assert.equal((await chat(moon)).status, 200);
+  // Taken back, it is pending, and does not count.
+  await chain.retrieveFund(user, provider.address);
+  assert.match((await chat(moon)).text(), /The account at provider \w+ is exhausted/);
+  assert.deepEqual(commands(await reason(/nothing left in its sub-account/)), [transfer, open]);
+  await sdkCommand(chain, user, transfer, folder);
+  await reload();
+  await ready(moon, provider);
+  assert.equal((await chat(moon)).status, 200);
 });
 
 test('revoked tokens are renewed and the request goes once more, unseen by the client', { skip }, async (t) => {
@@ -209,6 +239,33 @@ test('max is never passed: three empty sub-accounts, money for two', { skip }, a
   assert.ok(ledger.totalBalance <= (ONE_0G * 45n) / 10n);
 });
 
+// How often each of `wanted` is in a process's memory; null: it may not be read (nobody but root can).
+function memoryOf(pid, wanted) {
+  let fd;
+  try {
+    fd = openSync(`/proc/${pid}/mem`, 'r');
+  } catch {
+    return null;
+  }
+  const counts = wanted.map(() => 0);
+  for (const line of readFileSync(`/proc/${pid}/maps`, 'latin1').split('\n')) {
+    const m = /^([0-9a-f]+)-([0-9a-f]+) r/.exec(line);
+    if (!m || /\[v/.test(line)) continue;
+    const from = Number(`0x${m[1]}`);
+    const bytes = Buffer.alloc(Number(`0x${m[2]}`) - from);
+    try {
+      readSync(fd, bytes, 0, bytes.length, from);
+    } catch {
+      continue;
+    }
+    wanted.forEach((w, i) => {
+      for (let at = bytes.indexOf(w); at >= 0; at = bytes.indexOf(w, at + 1)) counts[i]++;
+    });
+  }
+  closeSync(fd);
+  return counts;
+}
+
 test('the private key is in no log, answer, argument or environment of the process', { skip }, async (t) => {
   const user = chain.user(nextUser++);
   const provider = await standIn(t);
@@ -218,7 +275,6 @@ test('the private key is in no log, answer, argument or environment of the proce
   }, { args: ['--log-level', 'debug'], env: { ANOTHER_NAME: digits.toUpperCase() } });
   await ready(moon, provider);
   await chat(moon);
-  const { readFileSync } = await import('node:fs');
   const seen = [moon.stderr, moon.stdout];
   for (const path of ['/health', '/admin/providers', '/admin/strategy', '/v1/models']) seen.push((await ask(moon, { path })).text());
   for (const name of ['cmdline', 'environ']) {
@@ -231,6 +287,9 @@ test('the private key is in no log, answer, argument or environment of the proce
   for (const text of seen) assert.ok(!text.toLowerCase().includes(digits), text.slice(0, 300));
   for (const header of provider.calls.map((c) => c.header('authorization'))) assert.ok(!moon.stderr.includes(header.slice(7)));
   assert.match(readFileSync(`/proc/${moon.pid}/limits`, 'latin1'), /Max core file size +0 +0/);
+  // In memory it is where it is used, and once more for the next process; no copy is left in a heap or on a stack.
+  const copies = IS_SANITIZED ? null : memoryOf(moon.pid, [Buffer.from(digits, 'hex'), Buffer.from(digits)]);
+  if (copies) assert.deepEqual(copies, [1, 1]);
   // The environment holds asterisks now; a reload is content with that.
   assert.equal((await ask(moon, { method: 'POST', path: '/admin/reload' })).status, 200);
   assert.equal((await chat(moon)).status, 200);
@@ -261,6 +320,36 @@ test('discover finds what fits, with its price; one that comes later is found, t
   for (let i = 0; i < 4; i++) assert.equal((await chat(moon)).header('x-provider-address'), cheaper.address, 'the cheapest one');
 });
 
+test('a strategy sees prices, balance, runway, the token and what was proved', { skip }, async (t) => {
+  const user = chain.user(nextUser++);
+  const provider = await standIn(t);
+  await chain.addLedger(user, 3);
+  await chain.transferFund(user, provider.address, 2);
+  const file = path.join(temporaryFolder(t), 'watch.lua');
+  writeFileSync(file, `return { abi = 1, select = function(state, req, pool)
+    local p = pool[1]
+    lb.log("info", ("saw %.0f %.0f %.0f %.0f %.0f %s %d %d"):format(p.price_in, p.price_out, p.balance / 1e9, p.runway_s, p.token_expires_s, tostring(p.verifiable), p.verify_ok, p.verify_fail))
+    return 1
+  end }`);
+  const moon = await start(t, user, { providers: [provider.address], strategy: file, tokenLifetime: 3600_000, verifyAnswers: 'all' });
+  await ready(moon, provider);
+  const saw = () => [...moon.stderr.matchAll(/saw (.*)$/gm)].at(-1)[1].split(' ').map((x) => ({ true: true, inf: Infinity })[x] ?? Number(x));
+  assert.equal((await chat(moon)).status, 200);
+  const [priceIn, priceOut, balance, runway, expires, verifiable, ok, failed] = saw();
+  assert.deepEqual([priceIn, priceOut, verifiable, ok, failed], [5e10, 1e11, true, 0, 0]);
+  assert.ok(balance > 1.9e9 && balance <= 2e9, `balance ${balance}`);
+  assert.ok(runway === Infinity || runway > 1e6, `runway ${runway}`);
+  assert.ok(expires > 3000 && expires <= 3600, `token ${expires}`);
+  await eventually(async () => (await admin(moon)).providers[0].verifyOk === 1, 10000, 'a proof');
+  provider.fault = { alterBody: true };
+  assert.equal((await chat(moon)).status, 200);
+  await eventually(async () => (await admin(moon)).providers[0].verifyFail === 1, 10000, 'a refutation');
+  assert.equal((await chat(moon)).status, 200);
+  const later = saw();
+  assert.deepEqual(later.slice(6), [1, 1]);
+  await eventually(() => chat(moon).then(() => saw()[3] < Infinity), 20000, 'a runway');
+});
+
 test('the commands: a list with filters, and a token that a provider takes', { skip }, async (t) => {
   const user = chain.user(nextUser++);
   const provider = await standIn(t, { model: 'listed-model' });
@@ -272,6 +361,10 @@ test('the commands: a list with filters, and a token that a provider takes', { s
   const entry = json.find((p) => p.address === provider.address);
   assert.deepEqual([entry.inputPrice, entry.model, entry.url, entry.verifiable], ['50000000000', 'listed-model', provider.origin, true]);
   assert.ok(!(await runMoongate(['providers', '--rpc', chain.url, '--max-price-in', '0.0499'], { env })).stdout.includes(provider.address));
+  const painter = await standIn(t, { model: 'painter', service: { serviceType: 'text-to-image', inputPrice: 3_000_000_000_000_000n } });
+  const images = async (most) => (await runMoongate(['providers', '--rpc', chain.url, '--type', 'text-to-image', '--max-price-in', most], { env })).stdout;
+  assert.match(await images('0.003'), new RegExp(`${painter.address}  text-to-image .* 0\\.003/image +- +painter`), 'images are paid one by one');
+  assert.doesNotMatch(await images('0.0029'), /painter/);
 
   const none = await runMoongate(['token', provider.address, '--rpc', chain.url], { env });
   assert.equal(none.code, 0);

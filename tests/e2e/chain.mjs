@@ -13,7 +13,7 @@
 // Amounts given as numbers or texts are in 0G, bigint is neuron. Amounts that come back are neuron (bigint).
 
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -75,6 +75,24 @@ export function sdkBroker(chain, user) {
   const wallet = new ethers.Wallet(user.key, new ethers.JsonRpcProvider(chain.url, undefined, { cacheTimeout: -1 }));
   const { ledger, inference } = chain.contracts;
   return quietly(() => loadSdk().createZGComputeNetworkBroker(wallet, ledger, inference));
+}
+
+// One command of the SDK's command line, as a person types it: "0g-compute-cli add-account --amount 5".
+export async function sdkCommand(chain, user, command, folder) {
+  const [name, ...args] = command.split(' ');
+  if (name !== '0g-compute-cli') throw new Error(`not a command of the SDK: ${command}`);
+  mkdirSync(path.join(folder, '.0g-compute-cli'), { recursive: true });
+  writeFileSync(path.join(folder, '.0g-compute-cli/config.json'), JSON.stringify({ rpcEndpoint: chain.url, network: 'testnet', privateKey: user.key }));
+  const child = spawn(process.execPath, [path.join(SDK, 'cli.commonjs/cli/index.js'), ...args], {
+    env: { PATH: process.env.PATH, HOME: folder, NO_UPDATE_NOTIFIER: '1', CI: '1', NO_PROXY: '*' }, stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  child.stdout.on('data', (b) => (output += b));
+  child.stderr.on('data', (b) => (output += b));
+  const clock = setTimeout(() => child.kill('SIGKILL'), 120000);
+  const code = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
+  clearTimeout(clock);
+  if (code !== 0) throw new Error(`${command}\nended with ${code}:\n${output}`);
 }
 
 function factory(file, name) {

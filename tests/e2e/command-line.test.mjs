@@ -104,6 +104,24 @@ test('a file that is not there or cannot be read is exit code 1 with its name', 
   assert.equal((await runMoongate(['check', folder])).code, 1);
 });
 
+test('a private key where something else belongs is not printed', async (t) => {
+  const key = 'ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
+  const file = path.join(temporaryFolder(t), 'c.lua');
+  writeFileSync(file, `return { ${ONE} }\n`);
+  const wrong = path.join(temporaryFolder(t), 'wrong.lua');
+  for (const text of [`return { ${ONE} [env("K")] = 1 }`, 'return { providers = { env("K") } }', `return { ${ONE} strategy = env("K") }`, `error("0x${key}")`, `return { ${ONE} keyFile = "0x${key}" }`]) {
+    writeFileSync(wrong, `${text}\n`);
+    const r = await runMoongate(['check', wrong], { env: { K: `0x${key}` } });
+    assert.equal(r.code, 1, r.stderr);
+    assert.ok(!(r.stdout + r.stderr).includes(key.slice(0, 16)), r.stderr);
+  }
+  for (const args of [['run', file, '--provider', `0x${key}`], ['token', `0x${key}`], [`0x${key}`], ['run', `0x${key}`], ['run', file, '--strategy', `0x${key}`], ['run', file, '--port', key], ['run', file, `--0x${key}`]]) {
+    const r = await runMoongate(args);
+    assert.notEqual(r.code, 0);
+    assert.ok(!(r.stdout + r.stderr).includes(key.slice(0, 16)), `${args}: ${r.stderr}`);
+  }
+});
+
 test('an address that is in use is exit code 1 with the address', async (t) => {
   const other = net.createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');

@@ -6,7 +6,8 @@
 //   <!-- test: output -->      what the block before printed; … stands for anything, line ends of long lines do not count
 //   <!-- test: file NAME -->   the block is that file, in the folder where everything runs
 //   <!-- test: node -->        the block is run by node, with the packages of the tests
-// Ports in the text are replaced by those on which the started programs listen.
+// Ports in the text are replaced by those on which the started programs listen. Blocks whose mark says "chain" before the
+// kind make a second text of their document: node, provider and wallet in it are those of a chain of the test's own.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -14,7 +15,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFil
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Chain, noChain } from './chain.mjs';
 import { BINARY, Daemon, runMoongate, temporaryFolder, within } from './harness.mjs';
+import { ZeroGProvider } from './zerog-provider.mjs';
 
 const E2E = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.resolve(E2E, '../..');
@@ -29,7 +32,7 @@ function blocksOf(text) {
   const blocks = [];
   const lines = text.split('\n');
   for (let i = 0; i < lines.length; i++) {
-    const mark = /^<!-- test: (\w+) ?(\S*) -->$/.exec(lines[i]);
+    const mark = /^<!-- test: (chain )?(\w+) ?(\S*) -->$/.exec(lines[i]);
     if (!mark) continue;
     const line = i + 1;
     assert.match(lines[++i] ?? '', /^```/, `line ${line}: a block follows the comment`);
@@ -38,7 +41,7 @@ function blocksOf(text) {
       assert.ok(i < lines.length, `line ${line}: the block ends`);
       content.push(lines[i]);
     }
-    blocks.push({ kind: mark[1], name: mark[2], line, text: `${content.join('\n')}\n` });
+    blocks.push({ isOnChain: Boolean(mark[1]), kind: mark[2], name: mark[3], line, text: `${content.join('\n')}\n` });
   }
   return blocks;
 }
@@ -59,9 +62,12 @@ function environment(extra) {
 }
 
 class Reader {
-  // `variables` are set for every program, with the ports of those that run.
-  constructor(t, variables) {
+  // `variables` are set for every program, with the ports of those that run; `names` are replaced in every text; `input` is
+  // what is typed.
+  constructor(t, variables, { names = {}, input = '' } = {}) {
     this.variables = variables;
+    this.names = Object.entries(names);
+    this.input = input;
     this.folder = temporaryFolder(t);
     this.ports = new Map(); // written -> real
     this.running = new Map(); // written port -> Daemon
@@ -73,10 +79,15 @@ class Reader {
   }
 
   translate(text) {
-    return text.replace(/(127\.0\.0\.1:)(\d+)/g, (_, host, port) => {
+    const moved = text.replace(/(127\.0\.0\.1:)(\d+)/g, (_, host, port) => {
       assert.ok(this.ports.has(port), `nothing listens on port ${port} yet`);
       return host + this.ports.get(port);
     });
+    return this.rename(moved.replace(/(?<=build\/moongate verify )/, () => `--port ${this.ports.get('3000')} `));
+  }
+
+  rename(text) {
+    return this.names.reduce((s, [written, real]) => s.replaceAll(written, real), text);
   }
 
   environment() {
@@ -89,7 +100,9 @@ class Reader {
   }
 
   async execute(command, args, cwd = this.folder) {
-    const child = spawn(command, args, { cwd, env: this.environment(), stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { cwd, env: this.environment(), stdio: ['pipe', 'pipe', 'pipe'] });
+    child.stdin.on('error', () => {});
+    child.stdin.end(this.input);
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (b) => (stdout += b));
@@ -150,7 +163,7 @@ class Reader {
           assert.notEqual(printed, '', where);
           break;
         case 'output': {
-          const { regexp, flat } = patternOf(text);
+          const { regexp, flat } = patternOf(this.rename(text));
           assert.match(flat(printed), regexp, where);
           break;
         }
@@ -167,11 +180,39 @@ const EXAMPLES = {
 
 for (const [document, variables] of Object.entries(EXAMPLES)) {
   test(`${document}: its examples run and answer what it shows`, async (t) => {
-    const blocks = blocksOf(read(document));
+    const blocks = blocksOf(read(document)).filter((b) => !b.isOnChain);
     assert.ok(blocks.some((b) => b.kind === 'serve') && blocks.some((b) => b.kind === 'run'));
     await new Reader(t, variables).follow(blocks);
   });
 }
+
+test('README.md: a new wallet comes to a proved answer as it says', { skip: noChain() }, async (t) => {
+  const chain = await Chain.start(t);
+  const provider = await ZeroGProvider.start({ chain, account: chain.providerAccount(0) });
+  t.after(() => provider.stop());
+  const user = chain.user(0);
+  const names = { 'https://evmrpc-testnet.0g.ai': chain.url, '0x1234567890123456789012345678901234567890': provider.address };
+  const blocks = blocksOf(read('README.md')).filter((b) => b.isOnChain);
+  assert.ok(blocks.some((b) => b.kind === 'serve') && blocks.some((b) => b.kind === 'output'));
+  await new Reader(t, {}, { names, input: `${user.key}\n` }).follow(blocks);
+  assert.deepEqual(provider.users, [user.address]);
+});
+
+test('the manual page sets up a wallet as README.md does, which is run', () => {
+  const section = /^\.Ss Wallet[^]*?(?=^\.S[hs] )/m.exec(read(MAN))?.[0] ?? '';
+  const lines = [...section.matchAll(/^\.Bd .*\n([^]*?)^\.Ed$/gm)].flatMap((m) => m[1].trimEnd().split('\n'));
+  assert.ok(lines.length >= 10);
+  const run = blocksOf(read('README.md')).filter((b) => b.isOnChain).map((b) => b.text).join('').replaceAll('build/moongate', 'moongate').split('\n');
+  assert.deepEqual(lacking(lines, (l) => run.includes(l)), []);
+});
+
+test('README.md quotes the reasons of providers on chain', () => {
+  const table = /\| The reason says \|.*\n.*\n((?:\|.*\n)+)/.exec(read('README.md'))?.[1] ?? '';
+  const quotes = [...table.matchAll(/^\| (.*?) \|/gm)].flatMap((m) => [...m[1].matchAll(/`([^`]+)`/g)]).map((m) => m[1]);
+  assert.ok(quotes.length >= 9);
+  const code = read('core/chain/standing.c').replace(/"\s+"/g, '');
+  assert.deepEqual(lacking(quotes, (q) => code.includes(q)), []);
+});
 
 test('make run serves what the README says it serves', () => {
   const recipe = /^run:.*\n((?:\t.*\n)+)/m.exec(read('Makefile'))?.[1] ?? '';

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { act } from './fake-provider.mjs';
-import { ask, assertError, chat, eventually, lua, setup } from './harness.mjs';
+import { BINARY, IS_SANITIZED, ask, assertError, chat, eventually, lua, setup, startDaemon, temporaryFolder } from './harness.mjs';
 
 const KEY = 'sk-very-secret-provider-key-123';
 
@@ -17,6 +20,26 @@ test('our key is redacted from whatever a provider echoes, in any error and in t
   }
   for (const path of ['/health', '/admin/providers', '/admin/strategy', '/v1/models']) assert.ok(!(await ask(moon, { path })).text().includes(KEY), path);
   assert.ok(!moon.stderr.includes(KEY) && !moon.stdout.includes(KEY));
+});
+
+const isRoot = process.getuid() === 0;
+const NOBODY = 65534;
+
+// Sanitizers look into their own process.
+test('a process with a wallet is closed to other processes of its user, and dumps no core', { skip: IS_SANITIZED }, async (t) => {
+  const folder = temporaryFolder(t);
+  chmodSync(folder, 0o777);
+  const program = path.join(folder, 'moongate');
+  copyFileSync(BINARY, program);
+  const as = isRoot ? { uid: NOBODY, gid: NOBODY } : {};
+  const shell = isRoot ? `exec setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups "$0" "$@"` : undefined;
+  const look = (moon, file) => spawnSync('head', ['-c', '1', `/proc/${moon.pid}/${file}`], { ...as, encoding: 'utf8' });
+  const config = { rpc: 'http://127.0.0.1:1', providers: ['0x1234567890123456789012345678901234567890'], workers: 1 };
+  const moon = await startDaemon(t, config, { folder, program, shell, env: { ZG_PRIVATE_KEY: `0x${'ab'.repeat(32)}` } });
+  for (const file of ['environ', 'maps', 'mem']) assert.match(look(moon, file).stderr, /Permission denied/, file);
+  assert.match(readFileSync(`/proc/${moon.pid}/limits`, 'utf8'), /^Max core file size +0 +0 /m);
+  const plain = await startDaemon(t, { providers: ['http://127.0.0.1:1'], workers: 1 }, { folder, program, shell });
+  assert.equal(look(plain, 'environ').status, 0, 'one that has none can be looked into');
 });
 
 test('a key that a provider puts into its probe\'s failure stays out of log and health', async (t) => {

@@ -168,19 +168,41 @@ test('a provider that is too busy for the question is asked again', { skip }, as
   assert.equal((await verify(moon, key)).isValid, true);
 });
 
-test('what could not be compared is neither proved nor refuted: the images of an answer', { skip }, async (t) => {
-  const { moon, providers: [p] } = await setup(t, { providers: [{ service: { serviceType: 'text-to-image' } }], config: { verifyAnswers: 'all' } });
-  p.onSignature = (call) => {
-    const hash = (c) => c.repeat(64);
-    const text = `${hash('a')}:${hash('b')},${hash('c')}`;
-    call.respond(200, { text, signature: p.tee.signMessageSync(text), signing_address: p.tee.address.toLowerCase(), signing_algo: 'ecdsa' });
-  };
-  const r = await ask(moon, {
-    method: 'POST', path: '/v1/images/generations', headers: { 'Content-Type': 'application/json' }, body: '{"prompt":"a moon"}',
+const drawing = (moon, more = {}) =>
+  ask(moon, {
+    method: 'POST', path: '/v1/images/generations', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ prompt: 'a moon', response_format: 'b64_json', ...more }),
   });
+
+test('images are proved one by one, down to the request; others than those that were signed are not', { skip }, async (t) => {
+  const { moon, user, providers: [p] } = await setup(t, { providers: [{ service: { serviceType: 'text-to-image' } }] });
+  const r = await drawing(moon);
+  assert.equal(r.status, 200, r.text());
+  assert.equal(r.json().data.length, 2);
+  const { priceIn, priceUnit } = (await ask(moon, { path: '/admin/providers' })).json().providers[0].chain;
+  assert.deepEqual([priceIn, priceUnit], ['0.00000005', 'image'], 'images are paid one by one');
+  const v = await verify(moon, r.header('zg-res-key'));
+  assert.deepEqual([v.isValid, v.checks.signature, v.checks.response, v.checks.request], [true, 'pass', 'pass', 'pass'], v.response.text());
+  const sdk = await sdkBroker(chain, user);
+  assert.equal(await quietly(() => sdk.inference.processResponse(p.address, r.header('zg-res-key'))), true);
+  // An image of megabytes, in pieces.
+  p.images = () => [Buffer.alloc(3_000_001, 'moon')];
+  const large = await drawing(moon);
+  assert.equal((await verify(moon, large.header('zg-res-key'))).isValid, true);
+  p.fault = { alterBody: true };
+  const altered = await drawing(moon);
+  const bad = await verify(moon, altered.header('zg-res-key'));
+  assert.deepEqual([bad.isValid, bad.checks.signature, bad.checks.response], [false, 'pass', 'fail'], bad.response.text());
+  assert.match(bad.checks.reason, /about other images/);
+});
+
+test('what could not be compared is neither proved nor refuted: images that are given by their address', { skip }, async (t) => {
+  const { moon, providers: [p] } = await setup(t, { providers: [{ service: { serviceType: 'text-to-image' } }], config: { verifyAnswers: 'all' } });
+  p.imageMember = (bytes) => ({ url: `${p.origin}/v1/proxy/images/${bytes.length}/0` });
+  const r = await drawing(moon, { response_format: 'url' });
   assert.equal(r.status, 200, r.text());
   const v = await verify(moon, r.header('zg-res-key'));
   assert.deepEqual([v.isValid, v.checks.signature, v.checks.response], [false, 'pass', 'unknown'], v.response.text());
+  assert.match(v.checks.reason, /did not hold them \(ask for b64_json\)/);
   await eventually(() => p.signatureAsks.length >= 2, 5000, 'the question behind the answer');
   const seen = await counters(moon, p.address);
   assert.deepEqual([seen.verifyFail, seen.verifyOk, seen.state], [0, 0, 'up']);
@@ -261,7 +283,7 @@ test('a rotated signer is told; a revoked token is renewed; an unfunded provider
   const r = await chat(moon, { model: 'unfunded' });
   assertError(r, 502);
   const seen = await counters(moon, unfunded.address);
-  assert.match(seen.reason, /it requires 1000\.0 0G: transfer more to it, or let autoFunding/);
+  assert.match(seen.reason, /it requires 1000\.0 0G: run `0g-compute-cli transfer-fund --service inference --provider 0x\w{40} --amount [\d.]+`, or set autoFunding/);
 });
 
 test("a caller's own mistake reaches the caller as it came and harms nobody", { skip }, async (t) => {
@@ -278,8 +300,8 @@ test("a caller's own mistake reaches the caller as it came and harms nobody", { 
 });
 
 for (const [what, refusal, remedy] of [
-  ['has no account', 'validate request: get account from contract, account not exist: x', /transfer at least 1 0G/],
-  ['is not acknowledged', 'validate request: user not acknowledge the provider', /any transfer to it does that/],
+  ['has no account', 'validate request: get account from contract, account not exist: x', /no sub-account with it: run `0g-compute-cli transfer-fund/],
+  ['is not acknowledged', 'validate request: user not acknowledge the provider', /run `0g-compute-cli inference acknowledge-provider/],
   ['has a signer that nobody acknowledged', 'validate request: service not acknowledge the tee signer', /other providers/],
 ]) {
   test(`a provider where our account ${what} is replaced, and never seen by the caller as a 400`, { skip }, async (t) => {

@@ -182,14 +182,15 @@ export class ZeroGProvider extends FakeProvider {
     return p;
   }
 
-  // centralized, separated: the signer's variants. minReserve: what a sub-account must hold (neuron).
+  // centralized, separated: the signer's variants. minReserve: what a sub-account must hold (neuron). clockMs: how far its clock
+  // is ahead.
   constructor({
     chain, address, generation = 'G2b', model = 'fake-model', centralized = false, separated = false,
-    minReserve = ONE_0G, rewritesBody = true, refusesOtherModels = false, fault = {}, ...rest
+    minReserve = ONE_0G, rewritesBody = true, refusesOtherModels = false, clockMs = 0, fault = {}, ...rest
   }) {
     super({ id: address, model, ...rest });
     const ethers = loadEthers();
-    Object.assign(this, { chain, address, generation, centralized, separated, minReserve, rewritesBody, refusesOtherModels, fault });
+    Object.assign(this, { chain, address, generation, centralized, separated, minReserve, rewritesBody, refusesOtherModels, clockMs, fault });
     this.tee = new ethers.Wallet(ethers.id(`tee of ${address}`)); // its own key
     this.target = new ethers.Wallet(ethers.id(`target of ${address}`)); // of the model's own TEE, when separated
     this.accounts = new Map(); // instead of a chain: user in lower case -> account
@@ -284,7 +285,7 @@ export class ZeroGProvider extends FakeProvider {
     const authorization = call.request.header('authorization');
     const claimed = claimedAddress(authorization);
     const account = claimed ? await this.accountOf(claimed) : null;
-    const { address, error } = checkSessionToken(authorization, { provider: this.address, nowMs: Date.now(), account });
+    const { address, error } = checkSessionToken(authorization, { provider: this.address, nowMs: Date.now() + this.clockMs, account });
     if (error) {
       this.refuseCall(call, `validate session: ${error}`, 400, { source: 'client' });
       return null;
@@ -337,18 +338,29 @@ export class ZeroGProvider extends FakeProvider {
         return this.refuseCall(call, `validate request: model ${body.model} is not served by this provider`, 400, { source: 'client' });
       request = this.#forwarded(request, body);
     }
-    call.signed = { request, parts: [] };
+    const isImages = /\/images\//.test(call.request.target);
+    call.signed = { request, parts: [], images: isImages ? this.images(call) : null };
     const fields = { Provider: this.address, 'X-Accel-Buffering': 'no', 'Transfer-Encoding': 'chunked' };
     const key = this.fault.resKeyUpperCase ? randomUUID().toUpperCase() : randomUUID();
     if (!this.separated) fields['Zg-Res-Key'] = key;
     // A broker of this generation signs before it ends the answer, an older one behind it.
     const sign = () => this.#sign(call, this.separated ? call.completionId : key);
-    if (call.wantsStream) this.#stream(call, fields, [content].flat());
+    if (isImages) this.#send(call, JSON.stringify({ created: 1700000000, data: call.signed.images.map((b) => this.imageMember(b)) }), fields);
+    else if (call.wantsStream) this.#stream(call, fields, [content].flat());
     else this.#whole(call, fields, [content].flat().join(''));
     if (this.generation === 'G2b') sign();
     call.endChunks();
     if (this.generation === 'G2a') sign();
     this.#bill(session.address);
+  }
+
+  // The images of an answer: two, each with bytes of its own. imageMember: how one stands in the answer.
+  images(call) {
+    return ['one', 'two'].map((name) => createHash('sha512').update(`${name} of ${call.request.body}`).digest());
+  }
+
+  imageMember(bytes) {
+    return { b64_json: bytes.toString('base64'), revised_prompt: 'a "moon"' };
   }
 
   // The body as the model's server gets it.
@@ -358,9 +370,10 @@ export class ZeroGProvider extends FakeProvider {
     return Buffer.from(goJson(sorted({ ...body, stream_options: { ...body.stream_options, include_usage: true } })));
   }
 
-  #send(call, bytes) {
+  #send(call, bytes, fields) {
+    if (fields) call.head(200, { 'Content-Type': 'application/json', ...fields });
     call.signed.parts.push(Buffer.from(bytes));
-    call.chunk(this.fault.alterBody ? bytes.replaceAll('hel', 'hal') : bytes);
+    call.chunk(this.fault.alterBody ? altered(bytes) : bytes);
   }
 
   #stream(call, fields, pieces) {
@@ -378,9 +391,9 @@ export class ZeroGProvider extends FakeProvider {
   }
 
   #sign(call, key) {
-    const { request, parts } = call.signed;
+    const { request, parts, images } = call.signed;
     const response = Buffer.concat(parts);
-    let text = `${sha256(request)}:${sha256(response)}`;
+    let text = `${sha256(request)}:${images ? images.map(sha256).join(',') : sha256(response)}`;
     const extra = {};
     if (this.centralized) {
       Object.assign(extra, { provider_type: 'centralized', provider_identity: 'openai', tls_cert_fingerprint: sha256('a certificate') });
@@ -417,6 +430,11 @@ export class ZeroGProvider extends FakeProvider {
     const signed = this.fault.badSignature === undefined ? entry.signed : { ...entry.signed, signature: this.fault.badSignature };
     call.respond(200, signed);
   }
+}
+
+// Another text, or other images.
+function altered(bytes) {
+  return bytes.includes('b64_json') ? bytes.replace(/"b64_json":"(.)/g, (_, c) => `"b64_json":"${c === 'A' ? 'B' : 'A'}`) : bytes.replaceAll('hel', 'hal');
 }
 
 // Whose account is looked up, before the signature says whether it is theirs.

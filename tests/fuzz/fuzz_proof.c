@@ -28,7 +28,7 @@ static void require_agreement(const struct proof *p, const struct proof_evidence
   REQUIRE((p->request == PROOF_PASS) == (p->request_reason == NULL));
   REQUIRE(!p->request_matches || e->request_sha256);
   REQUIRE(!p->response_matches || e->response_sha256);
-  REQUIRE(p->response != PROOF_PASS || p->response_matches || e->n_images);
+  REQUIRE(p->response != PROOF_PASS || p->response_matches || e->images_sha256);
   REQUIRE(p->verdict != PROOF_TRUE || (p->has_signer && e->status / 100 == 2));
 }
 

@@ -148,6 +148,18 @@ static const char *type_name(enum go_json_type type) {
 
 static const char FORMAT[] = "invalid session token format in Authorization";
 
+/* Without regard to case, as Go folds it: the Kelvin sign is a k, the long s an s. */
+static bool is_name(struct span s, const char *name) {
+  for (; *name; name++) {
+    size_t len = span_starts(s, SPAN("\xe2\x84\xaa")) ? 3 : span_starts(s, SPAN("\xc5\xbf")) ? 2 : 1;
+    if (s.len < len) return false;
+    char c = len == 3 ? 'k' : len == 2 ? 's' : ascii_lower(s.ptr[0]);
+    if (c != ascii_lower(*name)) return false;
+    s = span_make(s.ptr + len, s.len - len);
+  }
+  return s.len == 0;
+}
+
 /* Go reads on behind a wrong type and reports the first; names are compared without regard to case. */
 static bool read_members(struct token_check *out, struct message *m, struct span object) {
   const struct field fields[] = {
@@ -163,11 +175,11 @@ static bool read_members(struct token_check *out, struct message *m, struct span
   struct go_json value;
   bool is_good = true;
   for (size_t at = 0; go_json_next(&name, &value, &at, object);) {
-    char text[16];
+    char text[32];
     size_t len = go_json_unquote(text, sizeof text, name);
     for (size_t i = 0; len <= sizeof text && i < ARRAY_LEN(fields); i++) {
       const struct field *f = &fields[i];
-      if (!span_eq_nocase(span_make(text, len), span_str(f->name)) || value.type == GO_JSON_NULL) continue;
+      if (!is_name(span_make(text, len), f->name) || value.type == GO_JSON_NULL) continue;
       if (store(f, &value) || !is_good) continue;
       bool tells_value = value.type == GO_JSON_NUMBER && f->kind != TEXT;
       is_good =

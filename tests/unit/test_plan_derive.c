@@ -26,7 +26,7 @@ static struct service service_of(unsigned n, const char *model, uint64_t price) 
   return (struct service){
       .provider = address_of(n),
       .service_type = SPAN("chatbot"),
-      .url = SPAN("http://10.0.0.1:3080/"),
+      .url = SPAN("http://p.example:3080/"),
       .input_price = u256_of(price),
       .output_price = u256_of(2 * price),
       .model = span_str(model),
@@ -79,8 +79,8 @@ static void a_record_gives_endpoint_model_and_price(void) {
   finish(p);
   const struct plan_entry *e = &p->entries[1];
   CHECK(e->record && e->service == &e->record->service);
-  CHECK_STR(e->endpoint.text, strlen(e->endpoint.text), "http://10.0.0.1:3080/v1/proxy");
-  CHECK_STR(e->service_url, strlen(e->service_url), "http://10.0.0.1:3080");
+  CHECK_STR(e->endpoint.text, strlen(e->endpoint.text), "http://p.example:3080/v1/proxy");
+  CHECK_STR(e->service_url, strlen(e->service_url), "http://p.example:3080");
   CHECK_STR(e->model, strlen(e->model), "llama");
   CHECK(e->has_price && e->price_in == 50 && e->price_out == 100);
   CHECK(!p->entries[2].record && !p->entries[2].has_endpoint && !p->entries[2].has_price);
@@ -156,7 +156,7 @@ static void a_changed_record_makes_a_plan_outdated(void) {
             "https://elsewhere.example/v1/proxy");
   /* The plan that a request began with has not changed. */
   CHECK_STR(next->entries[1].endpoint.text, strlen(next->entries[1].endpoint.text),
-            "http://10.0.0.1:3080/v1/proxy");
+            "http://p.example:3080/v1/proxy");
   CHECK(third->entries[1].provider == p->entries[1].provider && third->entries[1].weight == 4);
   CHECK_STR(third->settings.admin_token, 5, "token");
   CHECK_STR(third->entries[0].api_key, 3, "key");
@@ -209,7 +209,7 @@ static void discover_adds_what_fits(void) {
   d->service_type = x_strdup("chatbot");
   d->is_verifiable = true;
   d->has_max_in = true;
-  d->max_in = u256_of(90);
+  d->max_in = u256_of(90000000);
   p->n_routes = 1;
   p->routes = x_calloc(1, sizeof *p->routes);
   p->routes[0].name = x_strdup("alias");
@@ -263,6 +263,21 @@ static void a_url_that_cannot_be_used_gives_no_endpoint(void) {
     finish(p);
     CHECK(p->entries[1].record && !p->entries[1].has_endpoint && !p->entries[1].service_url &&
           !p->entries[1].model);
+    close_all(p);
+  }
+}
+
+static void a_url_into_a_private_network_gives_no_endpoint_unless_that_is_allowed(void) {
+  for (unsigned is_allowed = 0; is_allowed < 2; is_allowed++) {
+    open_registry();
+    struct service s = service_of(1, "m", 1);
+    s.url = SPAN("http://10.0.0.1:3080");
+    (void)put(s);
+    struct plan *p = plan_of(1, (unsigned[]){1});
+    p->settings.chain.takes_private = is_allowed;
+    finish(p);
+    CHECK(p->entries[1].has_endpoint == is_allowed && p->entries[1].is_private_url == !is_allowed);
+    CHECK(p->entries[1].is_public_only == !is_allowed);
     close_all(p);
   }
 }
@@ -329,6 +344,7 @@ int main(void) {
   RUN(discover_adds_what_fits);
   RUN(discover_keeps_to_its_limit_and_to_the_plans);
   RUN(a_url_that_cannot_be_used_gives_no_endpoint);
+  RUN(a_url_into_a_private_network_gives_no_endpoint_unless_that_is_allowed);
   RUN(records_of_any_size_are_bounded);
   RUN(a_token_is_copied_out_and_replaced);
   RUN(the_end_of_account_trouble_ends_its_pause_alone);

@@ -213,7 +213,39 @@ static void what_was_removed_is_no_secret_any_more(void) {
   redact_forget_all();
 }
 
+static const char *cut(struct buf *b, const char *from) {
+  buf_clear(b);
+  CHECK(buf_append(b, from, strlen(from)) == 0);
+  (void)redact_digits(b);
+  return buf_cstr(b);
+}
+
+static void digits_that_may_be_a_key_are_cut_and_addresses_are_not(void) {
+#define ADDRESS "0x1234567890123456789012345678901234567890"
+#define DIGITS  "01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1c1856f8d"
+  static const char *const cases[][2] = {
+      {"", ""},
+      {ADDRESS, ADDRESS},
+      {"\"" DIGITS "\" is none", "\"01b48d57...\" is none"},
+      {"0x" DIGITS, "0x01b48d57..."},
+      {ADDRESS "1", "0x12345678..."},
+      {DIGITS " " ADDRESS " " DIGITS, "01b48d57... " ADDRESS " 01b48d57..."},
+      {"0x01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1\xe2\x80\xa6", "0x01b48d57...\xe2\x80\xa6"},
+      {"/tmp/0x01b48d570bb0ac0dc689580888ce1a\xe2\x80\xa6", "/tmp/0x01b48d57...\xe2\x80\xa6"},
+      {ADDRESS "\xe2\x80\xa6", "0x12345678...\xe2\x80\xa6"},
+      {"no digits: xyz, deadbeef", "no digits: xyz, deadbeef"},
+  };
+  struct buf b;
+  buf_init(&b, 4096);
+  for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    const char *got = cut(&b, cases[i][0]);
+    CHECK_STR(got, strlen(got), cases[i][1]);
+  }
+  buf_release(&b);
+}
+
 int main(void) {
+  RUN(digits_that_may_be_a_key_are_cut_and_addresses_are_not);
   RUN(a_private_key_is_found_without_being_kept);
   RUN(a_private_key_is_found_at_every_place_of_a_run);
   RUN(what_was_removed_is_no_secret_any_more);

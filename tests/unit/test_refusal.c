@@ -7,6 +7,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#define ID "0x1234567890123456789012345678901234567890"
+
 static struct refusal of(int status, const char *body) {
   struct refusal r;
   refusal_read(&r, status, span_str(body), true);
@@ -22,7 +24,7 @@ static const struct {
     {"validate session: missing or invalid Authorization header, must be Bearer "
      "app-sk-\\u003cbase64(rawMessage:signature)\\u003e",
      REFUSAL_TOKEN, OUTCOME_AUTH},
-    {"validate session: session token expired", REFUSAL_TOKEN, OUTCOME_AUTH},
+    {"validate session: session token expired", REFUSAL_TOKEN_EXPIRED, OUTCOME_AUTH},
     {"validate session: session token has been revoked (generation expired)", REFUSAL_TOKEN, OUTCOME_AUTH},
     {"validate session: session token has been revoked", REFUSAL_TOKEN, OUTCOME_AUTH},
     {"validate session: signature verification failed: address mismatch", REFUSAL_TOKEN, OUTCOME_AUTH},
@@ -159,7 +161,7 @@ static void other_statuses_mean_what_they_mean_anywhere(void) {
 
 static bool says(const struct refusal *r, const char *what) {
   char text[400];
-  refusal_text(text, sizeof text, r);
+  refusal_text(text, sizeof text, r, ID);
   return strstr(text, what) != NULL;
 }
 
@@ -167,12 +169,17 @@ static void what_is_said_names_the_remedy(void) {
   struct refusal r =
       of(400, "{\"error\":\"validate request: insufficient balance: your locked balance is 0.4 0G, but the "
               "required minimum is 1.02 0G (breakdown)\"}");
-  CHECK(says(&r, "holds 0.4 0G, it requires 1.02 0G: transfer more"));
+  CHECK(says(&r, "holds 0.4 0G, it requires 1.02 0G: run `0g-compute-cli transfer-fund --service inference "
+                 "--provider " ID " --amount 1.62`, or set autoFunding"));
   CHECK(says(&r, "autoFunding"));
   r = of(400, "{\"error\":\"validate request: insufficient balance, total fee of 12 exceeds\"}");
-  CHECK(says(&r, "transfer more 0G to it"));
+  CHECK(says(&r, "holds too little: run `0g-compute-cli transfer-fund"));
   r = of(400, "{\"error\":\"validate request: get account from contract, account not exist: x\"}");
-  CHECK(says(&r, "transfer at least 1 0G"));
+  CHECK(says(&r,
+             "no sub-account with it: run `0g-compute-cli transfer-fund --service inference --provider " ID
+             " --amount 2`"));
+  r = of(400, "{\"error\":\"validate request: user not acknowledge the provider, please use\"}");
+  CHECK(says(&r, "run `0g-compute-cli inference acknowledge-provider --provider " ID "` (it takes effect"));
   r = of(400, "{\"error\":\"validate request: service not acknowledge the tee signer\"}");
   CHECK(says(&r, "other providers"));
   for (int kind = REFUSAL_TOKEN; kind <= REFUSAL_BROKER; kind++) {
@@ -181,7 +188,7 @@ static void what_is_said_names_the_remedy(void) {
   }
   r.kind = REFUSAL_OTHER;
   char text[8] = "before";
-  refusal_text(text, sizeof text, &r);
+  refusal_text(text, sizeof text, &r, ID);
   CHECK_INT(text[0], 0);
 }
 

@@ -58,7 +58,7 @@ static void both_keys_find_all_that_was_put(void) {
     CHECK_STR(out.model, strlen(out.model), "model-of-0xabc");
     CHECK_STR(out.res_key, strlen(out.res_key), "res-1");
     CHECK_STR(out.id, strlen(out.id), "chatcmpl-1");
-    CHECK(out.has_digests && memcmp(out.request_sha256, in.request_sha256, 32) == 0);
+    CHECK(out.has_digests && !out.has_images && memcmp(out.request_sha256, in.request_sha256, 32) == 0);
     CHECK(memcmp(out.response_sha256, in.response_sha256, 32) == 0);
     CHECK_INT(out.created_wall_ms, 1700000000000u);
     CHECK_INT(out.tokens_in, 12);
@@ -93,7 +93,8 @@ static void a_session_without_keys_is_not_filed(void) {
 
 static void the_longest_values_fit(void) {
   struct session_table *t = session_table_new(100, 1000, 1);
-  struct session s = {.tokens_in = INT64_MAX}, out;
+  struct session s = {.tokens_in = INT64_MAX, .has_digests = true, .has_images = true}, out;
+  memset(s.images_sha256, 7, sizeof s.images_sha256);
   memset(s.provider, 'p', SESSION_PROVIDER_MAX);
   memset(s.model, 'm', SESSION_MODEL_MAX);
   memset(s.res_key, 'r', SESSION_KEY_MAX);
@@ -103,7 +104,8 @@ static void the_longest_values_fit(void) {
   CHECK(!strcmp(out.provider, s.provider) && !strcmp(out.model, s.model));
   CHECK(!strcmp(out.res_key, s.res_key) && !strcmp(out.id, s.id));
   CHECK_INT(out.tokens_in, INT64_MAX);
-  CHECK(!out.has_digests);
+  CHECK(out.has_digests && out.has_images);
+  CHECK(memcmp(out.images_sha256, s.images_sha256, sizeof s.images_sha256) == 0);
   char longer[SESSION_KEY_MAX + 1];
   memset(longer, 'i', sizeof longer);
   CHECK(!session_get(t, &out, span_make(longer, sizeof longer), 1));

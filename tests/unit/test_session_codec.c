@@ -20,7 +20,8 @@ static struct session session_of(const char *provider, const char *res_key, cons
 static void all_that_was_put_comes_back(void) {
   struct session in[] = {session_of("0xabc", "key-1", "chatcmpl-1", true),
                          session_of("local", "", "id", false), session_of("p", "only-a-key", "", false)};
-  in[0].is_rewritable = in[2].is_rewritable = true;
+  in[0].is_rewritable = in[2].is_rewritable = in[0].has_images = true;
+  memset(in[0].images_sha256, 9, sizeof in[0].images_sha256);
   struct buf b;
   buf_init(&b, 65536);
   CHECK_INT(session_batch_begin(&b), 0);
@@ -43,7 +44,8 @@ static void all_that_was_put_comes_back(void) {
 }
 
 static void the_longest_texts_fit_and_full_buffers_change_nothing(void) {
-  struct session s = {.has_digests = true}, out;
+  struct session s = {.has_digests = true, .has_images = true}, out;
+  memset(s.images_sha256, 7, sizeof s.images_sha256);
   memset(s.provider, 'p', SESSION_PROVIDER_MAX);
   memset(s.model, 'm', SESSION_MODEL_MAX);
   memset(s.res_key, 'r', SESSION_KEY_MAX);

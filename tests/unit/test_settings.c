@@ -732,8 +732,8 @@ static void discover_says_which_services_are_meant(void) {
   CHECK_STR(d[0].service_type, strlen(d[0].service_type), "chatbot");
   CHECK(d[0].is_verifiable && !d[0].takes_unverified && d[0].limit == 3 && d[0].weight == 2 &&
         d[0].priority == 7);
-  CHECK(d[0].has_max_in && u256_eq(d[0].max_in, u256_of(50000000000)));
-  CHECK(d[0].has_max_out && u256_eq(d[0].max_out, u256_of(2000000000000)));
+  CHECK(d[0].has_max_in && u256_eq(d[0].max_in, u256_of(50000000000000000)));
+  CHECK(d[0].has_max_out && u256_eq(d[0].max_out, u256_of(2000000000000000000)));
   CHECK_STR(d[0].tags[0], strlen(d[0].tags[0]), "zone=x");
   CHECK(!d[1].model && !d[1].service_type && !d[1].is_verifiable && d[1].takes_unverified &&
         !d[1].has_max_in);

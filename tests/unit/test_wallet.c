@@ -9,14 +9,16 @@
 /* What the node says to each method; NULL: it does not answer. A text that starts with '!' is an error's message. */
 struct node {
   struct wallet wallet;
-  const char *nonce, *block, *price, *gas, *gas_data;
+  const char *pending, *block, *price, *gas, *gas_data;
   const char *sending[40];   /* one for each eth_sendRawTransaction; NULL: no answer */
   const char *receipts[400]; /* one for each look; behind the last: null */
-  unsigned n_sent, n_looked, n_nonces;
+  unsigned n_sent, n_looked, n_counts;
+  bool is_off;        /* may_send() says no */
   char raw[40][2048]; /* what was sent */
   wallet_answer_fn *on_answer;
   void *user;
   const char *method;
+  char params[256];
   uint32_t wait_ms;
   struct wallet_result result;
   unsigned n_done;
@@ -28,6 +30,7 @@ static void node_call(void *context, const char *method, struct span params, wal
                       void *user) {
   struct node *n = context;
   n->method = method;
+  (void)snprintf(n->params, sizeof n->params, "%.*s", (int)(params.len < 200 ? params.len : 200), params.ptr);
   n->on_answer = on_answer;
   n->user = user;
   if (strcmp(method, "eth_sendRawTransaction") == 0)
@@ -39,7 +42,11 @@ static void node_wait(void *context, uint32_t ms) {
   n->wait_ms = ms;
 }
 
-static const struct wallet_ops OPS = {.call = node_call, .wait = node_wait};
+static bool node_may_send(void *context) {
+  return !((struct node *)context)->is_off;
+}
+
+static const struct wallet_ops OPS = {.call = node_call, .wait = node_wait, .may_send = node_may_send};
 
 static void answer(struct node *n, const char *text, const char *data) {
   struct rpc_answer a = {.end = RPC_RESULT};
@@ -66,8 +73,9 @@ static void step(struct node *n) {
     return;
   }
   if (strcmp(n->method, "eth_getTransactionCount") == 0) {
-    n->n_nonces++;
-    answer(n, n->nonce, NULL);
+    n->n_counts++;
+    CHECK(strstr(n->params, "\"pending\"") != NULL);
+    answer(n, n->pending, NULL);
   } else if (strcmp(n->method, "eth_getBlockByNumber") == 0) {
     answer(n, n->block, NULL);
   } else if (strcmp(n->method, "eth_gasPrice") == 0) {
@@ -107,7 +115,7 @@ static void on_done(struct wallet_order *order, const struct wallet_result *r) {
 static void setup(struct node *n) {
   memset(n, 0, sizeof *n);
   clock_fake_set(1000000, 1700000000000);
-  n->nonce = "\"0x7\"";
+  n->pending = "\"0x7\"";
   n->block = "{\"number\":\"0x1\",\"baseFeePerGas\":\"0x7\"}";
   n->price = "\"0x64\"";
   n->gas = "\"0x5208\"";
@@ -120,6 +128,7 @@ static void give(struct node *n, struct case_order *c) {
   CHECK(address_parse(&to, SPAN("0x1234567890123456789012345678901234567890")) == 0);
   wallet_order_init(&c->order, &to);
   c->order.value = u256_of(5);
+  c->order.nonce = 7;
   c->order.on_done = on_done;
   c->node = n;
   wallet_send(&n->wallet, &c->order);
@@ -229,7 +238,7 @@ static void a_price_too_low_is_raised_by_a_tenth_under_the_same_nonce(void) {
   run(&n);
   CHECK_INT(n.result.end, WALLET_DONE);
   CHECK_INT(n.n_sent, 3);
-  CHECK_INT(n.n_nonces, 1);
+  CHECK_INT(n.n_counts, 1);
   CHECK_INT(price_of(n.raw[0]), 100);
   CHECK_INT(price_of(n.raw[1]), 110);
   CHECK_INT(price_of(n.raw[2]), 121);
@@ -279,27 +288,132 @@ static void a_lost_answer_is_looked_for_before_the_same_bytes_go_again(void) {
   run(&n);
   CHECK_INT(n.result.end, WALLET_DONE);
   CHECK_INT(n.n_sent, 2);
-  CHECK_INT(n.n_nonces, 1);
+  CHECK_INT(n.n_counts, 1);
   CHECK_STR(n.raw[1], strlen(n.raw[1]), n.raw[0]);
   teardown(&n, &c);
 }
 
-static void a_nonce_that_somebody_else_used_is_replaced_when_ours_is_in_no_block(void) {
+/* Decodes the nonce: the field behind the chain id. */
+static int nonce_of(const char *raw) {
+  struct buf b;
+  buf_init(&b, 4096);
+  CHECK(hex_decode(&b, span_make(raw + 2, strlen(raw) - 4)) == 0);
+  const uint8_t *p = (const uint8_t *)b.data;
+  int nonce = p[1 + (p[1] == 0xf8 ? 2 : 1) + 3];
+  buf_release(&b);
+  return nonce;
+}
+
+static void a_used_nonce_is_never_left_for_another_one(void) {
   struct node n;
   struct case_order c;
   setup(&n);
   n.sending[0] = "!nonce too low: next nonce 8, tx nonce 7";
-  n.sending[1] = HASH;
-  n.receipts[3] = MINED;
   give(&n, &c);
-  while (n.n_nonces < 2)
-    step(&n);
+  n.pending = "\"0x7\"";
+  run(&n);
+  CHECK_INT(n.result.end, WALLET_STALE);
+  CHECK(n.result.is_signed);
   CHECK_INT(n.n_sent, 1);
   CHECK_INT(n.n_looked, 3);
-  n.nonce = "\"0x8\"";
+  CHECK_INT(nonce_of(n.raw[0]), 7);
+  teardown(&n, &c);
+}
+
+static void nothing_is_sent_beside_another_transaction(void) {
+  struct node n;
+  struct case_order c;
+  setup(&n);
+  n.pending = "\"0x8\"";
+  give(&n, &c);
+  run(&n);
+  CHECK_INT(n.result.end, WALLET_BUSY);
+  CHECK(!n.result.is_signed);
+  CHECK_INT(n.n_sent, 0);
+  CHECK(strstr(n.result.message, "nonce 7") != NULL);
+  teardown(&n, &c);
+}
+
+static void another_one_that_only_the_pool_knows_is_not_replaced(void) {
+  struct node n;
+  struct case_order c;
+  setup(&n);
+  n.sending[0] = "!replacement transaction underpriced";
+  give(&n, &c);
+  run(&n);
+  CHECK_INT(n.result.end, WALLET_BUSY);
+  CHECK_INT(n.n_sent, 1);
+  teardown(&n, &c);
+}
+
+static void a_node_that_is_behind_is_no_reason_for_an_older_nonce(void) {
+  struct node n;
+  struct case_order c;
+  setup(&n);
+  n.pending = "\"0x3\"";
+  n.receipts[0] = MINED;
+  give(&n, &c);
   run(&n);
   CHECK_INT(n.result.end, WALLET_DONE);
-  CHECK_INT(n.n_sent, 2);
+  CHECK_INT(nonce_of(n.raw[0]), 7);
+  teardown(&n, &c);
+}
+
+static void what_is_called_off_is_not_signed(void) {
+  struct node n;
+  struct case_order c;
+  setup(&n);
+  n.is_off = true;
+  give(&n, &c);
+  run(&n);
+  CHECK_INT(n.result.end, WALLET_REFUSED);
+  CHECK(!n.result.is_signed);
+  CHECK_INT(n.n_sent, 0);
+  teardown(&n, &c);
+}
+
+static void what_is_called_off_later_is_neither_replaced_nor_sent_again(void) {
+  static const char *const first[] = {NULL, HASH, "!transaction underpriced"};
+  for (unsigned i = 0; i < ARRAY_LEN(first); i++) {
+    struct node n;
+    struct case_order c;
+    setup(&n);
+    n.sending[0] = first[i];
+    give(&n, &c);
+    while (!(n.method && strcmp(n.method, "eth_sendRawTransaction") == 0))
+      step(&n);
+    n.is_off = true;
+    for (unsigned k = 0; k < 5000 && wallet_is_busy(&n.wallet); k++) {
+      if (n.n_looked > 30) n.n_looked = 1;
+      step(&n);
+    }
+    CHECK_INT(n.result.end, i == 2 ? WALLET_REFUSED : WALLET_LOST);
+    CHECK(n.result.is_signed);
+    CHECK_INT(n.n_sent, 1);
+    teardown(&n, &c);
+  }
+}
+
+static void a_receipt_of_another_transaction_is_none(void) {
+  struct node n;
+  struct case_order c;
+  char own[300];
+  setup(&n);
+  n.receipts[0] =
+      "{\"transactionHash\":\"0x00000000000000000000000000000000000000000000000000000000000000ff\","
+      "\"status\":\"0x1\"}";
+  n.receipts[1] = "{\"transactionHash\":5,\"status\":\"0x1\"}";
+  give(&n, &c);
+  while (n.n_looked < 2)
+    step(&n);
+  char hash[2 * DIGEST_BYTES + 1] = "";
+  hex_write(hash, n.wallet.sent[0], DIGEST_BYTES);
+  (void)snprintf(own, sizeof own, "{\"transactionHash\":\"0x%.64s\",\"status\":\"0x1\"}", hash);
+  n.receipts[2] = own;
+  CHECK(wallet_is_busy(&n.wallet));
+  run(&n);
+  CHECK_INT(n.result.end, WALLET_DONE);
+  CHECK_INT(n.n_looked, 3);
   teardown(&n, &c);
 }
 
@@ -314,11 +428,11 @@ static void a_nonce_that_we_used_ourselves_is_no_reason_to_pay_twice(void) {
   run(&n);
   CHECK_INT(n.result.end, WALLET_DONE);
   CHECK_INT(n.n_sent, 2);
-  CHECK_INT(n.n_nonces, 1);
+  CHECK_INT(n.n_counts, 1);
   teardown(&n, &c);
 }
 
-static void a_used_nonce_is_not_left_for_another_when_a_node_may_have_ours(void) {
+static void a_used_nonce_is_looked_for_longer_when_a_node_may_have_ours(void) {
   static const char *const first[] = {NULL, HASH, "!already known"};
   for (unsigned i = 0; i < ARRAY_LEN(first); i++) {
     struct node n;
@@ -328,24 +442,11 @@ static void a_used_nonce_is_not_left_for_another_when_a_node_may_have_ours(void)
     n.sending[1] = "!nonce too low"; /* and no node shows it in a block */
     give(&n, &c);
     run(&n);
-    CHECK_INT(n.result.end, WALLET_LOST);
-    CHECK_INT(n.n_nonces, 1);
+    CHECK_INT(n.result.end, WALLET_STALE);
+    CHECK_INT(n.n_counts, 1);
     if (i == 0) CHECK_STR(n.raw[1], strlen(n.raw[1]), n.raw[0]);
     teardown(&n, &c);
   }
-}
-
-static void a_wallet_that_others_drain_gives_up(void) {
-  struct node n;
-  struct case_order c;
-  setup(&n);
-  for (unsigned i = 0; i < 40; i++)
-    n.sending[i] = "!nonce too low";
-  give(&n, &c);
-  run(&n);
-  CHECK_INT(n.result.end, WALLET_REFUSED);
-  CHECK_INT(n.n_sent, WALLET_NONCES_MAX + 1);
-  teardown(&n, &c);
 }
 
 static void too_little_money_is_told_as_the_node_says_it(void) {
@@ -416,7 +517,7 @@ static void nonsense_from_a_node_ends_the_order(void) {
       struct node n;
       struct case_order c;
       setup(&n);
-      if (what == 0) n.nonce = nonsense[i];
+      if (what == 0) n.pending = nonsense[i];
       if (what == 1) n.gas = nonsense[i];
       if (what == 2) n.block = i == 0 ? "7" : nonsense[i];
       give(&n, &c);
@@ -440,11 +541,11 @@ static void orders_go_one_after_the_other(void) {
   while (n.n_done < 1)
     step(&n);
   CHECK_INT(n.n_sent, 1);
-  CHECK_INT(n.n_nonces, 1);
+  CHECK_INT(n.n_counts, 1);
   run(&n);
   CHECK_INT(n.n_done, 2);
   CHECK_INT(n.n_sent, 2);
-  CHECK_INT(n.n_nonces, 2);
+  CHECK_INT(n.n_counts, 2);
   wallet_order_release(&a.order);
   teardown(&n, &b);
 }
@@ -460,10 +561,15 @@ int main(void) {
   RUN(the_price_is_not_raised_without_end);
   RUN(one_that_no_block_takes_is_replaced_and_either_version_counts);
   RUN(a_lost_answer_is_looked_for_before_the_same_bytes_go_again);
-  RUN(a_nonce_that_somebody_else_used_is_replaced_when_ours_is_in_no_block);
+  RUN(a_used_nonce_is_never_left_for_another_one);
+  RUN(nothing_is_sent_beside_another_transaction);
+  RUN(another_one_that_only_the_pool_knows_is_not_replaced);
+  RUN(a_node_that_is_behind_is_no_reason_for_an_older_nonce);
+  RUN(what_is_called_off_is_not_signed);
+  RUN(what_is_called_off_later_is_neither_replaced_nor_sent_again);
+  RUN(a_receipt_of_another_transaction_is_none);
   RUN(a_nonce_that_we_used_ourselves_is_no_reason_to_pay_twice);
-  RUN(a_used_nonce_is_not_left_for_another_when_a_node_may_have_ours);
-  RUN(a_wallet_that_others_drain_gives_up);
+  RUN(a_used_nonce_is_looked_for_longer_when_a_node_may_have_ours);
   RUN(too_little_money_is_told_as_the_node_says_it);
   RUN(a_refused_replacement_leaves_the_first_version_to_be_waited_for);
   RUN(what_no_block_takes_is_lost_after_five_minutes_and_says_so);
