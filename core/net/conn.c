@@ -540,9 +540,14 @@ int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n) {
 
 void conn_continue(struct conn *c) {
   static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-  if (c->body_ended || c->minor == 0 || unread(c)) return;
+  if (c->body_ended || c->minor == 0) return;
   uv_buf_t b = uv_buf_init((char *)text, sizeof text - 1);
   (void)conn_send(c, &b, 1);
+}
+
+bool conn_may_keep(const struct conn *c) {
+  bool is_small = c->body_ended || c->framing == HTTP_CHUNKED || c->body_left <= CONN_DRAIN_MAX;
+  return c->keep_alive && is_small;
 }
 
 void conn_finish(struct conn *c, bool keep) {

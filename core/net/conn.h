@@ -132,8 +132,7 @@ void conn_finish(struct conn *c, bool keep);
 /* Ends the connection now, without waiting for output: the client sees that the answer broke off. No on_gone.
  */
 void conn_abort(struct conn *c);
-/* The head was accepted and the body is wanted: answers Expect: 100-continue when the client waits for that.
- */
+/* The head was accepted and the body is wanted: the answer to Expect: 100-continue. */
 void conn_continue(struct conn *c);
 
 #endif
