@@ -557,8 +557,7 @@ void conn_finish(struct conn *c, bool keep) {
   c->user = NULL;
   c->keep_alive = c->keep_alive && keep && !is_closing_idle(c->server);
   if (!c->body_ended) {
-    bool is_small = c->keep_alive && (c->framing == HTTP_CHUNKED || c->body_left <= CONN_DRAIN_MAX);
-    if (is_small) {
+    if (conn_may_keep(c)) {
       c->state = CONN_DRAINING;
       c->drained = 0;
       start_timer(c, DRAIN_MS);

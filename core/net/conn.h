@@ -126,6 +126,8 @@ bool conn_server_reclaim(struct conn_server *s);
 int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n);
 /* Bytes that wait for the client. */
 size_t conn_pending(const struct conn *c);
+/* Whether the connection can go on behind the answer: the client wants it to, and what is left of the body is small. */
+bool conn_may_keep(const struct conn *c);
 /* The answer is complete; `keep` false closes the connection once it has been sent. `c` may be handling the
  * next request on return. */
 void conn_finish(struct conn *c, bool keep);
