@@ -103,6 +103,14 @@ test('bytes on an idle kept connection are never taken for an answer', async (t)
   assert.equal(r.json().choices[0].message.content, 'hello');
 });
 
+test('a provider that speaks another protocol is found out by its first bytes, not when its time is over', async (t) => {
+  const { moon, providers } = await setup(t, { maxRetries: 0 });
+  for (const text of ['220 mail.example ESMTP\r\n', 'SSH-2.0-x', '\x15\x03\x01\x00\x02\x02\x28', 'HTTP/2 200', '<']) {
+    providers[0].next(act.raw(text, 'nothing'));
+    assertError(await chat(moon), 502, { code: 'provider_error', message: /does not speak HTTP/ });
+  }
+});
+
 test('each provider is tried at most once, and maxRetries + 1 in all', async (t) => {
   const { moon, providers } = await setup(t, { providers: 5, maxRetries: 2 });
   for (const p of providers) p.always(act.status(500));
