@@ -123,6 +123,14 @@ static bool is_relayed(enum http_field_id id) {
   case HTTP_FIELD_CONTENT_LENGTH:
   case HTTP_FIELD_WWW_AUTHENTICATE:
   case HTTP_FIELD_LOCATION:
+  /* about the provider's own site: said by us, a browser would take them to be about this one */
+  case HTTP_FIELD_ALT_SVC:
+  case HTTP_FIELD_CLEAR_SITE_DATA:
+  case HTTP_FIELD_NEL:
+  case HTTP_FIELD_REFRESH:
+  case HTTP_FIELD_REPORT_TO:
+  case HTTP_FIELD_REPORTING_ENDPOINTS:
+  case HTTP_FIELD_STRICT_TRANSPORT_SECURITY:
   /* set by us: */
   case HTTP_FIELD_X_PROVIDER_ADDRESS:
   case HTTP_FIELD_X_REQUEST_ID: return false;

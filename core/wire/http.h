@@ -18,8 +18,10 @@
 #define HTTP_FIELD_MAP(X)                                                                                    \
   X(ACCEPT, "accept")                                                                                        \
   X(ACCEPT_ENCODING, "accept-encoding")                                                                      \
+  X(ALT_SVC, "alt-svc")                                                                                      \
   X(API_KEY, "api-key")                                                                                      \
   X(AUTHORIZATION, "authorization")                                                                          \
+  X(CLEAR_SITE_DATA, "clear-site-data")                                                                      \
   X(CONNECTION, "connection")                                                                                \
   X(CONTENT_ENCODING, "content-encoding")                                                                    \
   X(CONTENT_LENGTH, "content-length")                                                                        \
@@ -31,14 +33,20 @@
   X(IDEMPOTENCY_KEY, "idempotency-key")                                                                      \
   X(KEEP_ALIVE, "keep-alive")                                                                                \
   X(LOCATION, "location")                                                                                    \
+  X(NEL, "nel")                                                                                              \
   X(ORIGIN, "origin")                                                                                        \
   X(PROXY_AUTHENTICATE, "proxy-authenticate")                                                                \
+  X(PROXY_AUTHENTICATION_INFO, "proxy-authentication-info")                                                  \
   X(PROXY_AUTHORIZATION, "proxy-authorization")                                                              \
   X(PROXY_CONNECTION, "proxy-connection")                                                                    \
+  X(REFRESH, "refresh")                                                                                      \
+  X(REPORT_TO, "report-to")                                                                                  \
+  X(REPORTING_ENDPOINTS, "reporting-endpoints")                                                              \
   X(RETRY_AFTER, "retry-after")                                                                              \
   X(RETRY_AFTER_MS, "retry-after-ms")                                                                        \
   X(SERVER, "server")                                                                                        \
   X(SET_COOKIE, "set-cookie")                                                                                \
+  X(STRICT_TRANSPORT_SECURITY, "strict-transport-security")                                                  \
   X(TE, "te")                                                                                                \
   X(TRACEPARENT, "traceparent")                                                                              \
   X(TRACESTATE, "tracestate")                                                                                \
@@ -81,7 +89,7 @@ enum http_field_id http_field_id(struct span name);
 bool http_is_token(struct span s);
 /* Field value: no control bytes but tab; bytes >= 0x80 are allowed. */
 bool http_is_field_value(struct span s);
-/* Connection, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, Proxy-Authenticate, Proxy-Authorization. */
+/* Connection, Keep-Alive, Proxy-…, TE, Trailer, Transfer-Encoding, Upgrade. */
 bool http_is_hop_by_hop(enum http_field_id id);
 /* Whether a comma-separated list holds `token`, ASCII case ignored. */
 bool http_list_has(struct span list, struct span token);
