@@ -380,6 +380,7 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .n_body = n,
       .wants_done_marker = x->route->is_chat && x->facts.is_stream,
       .is_model_ours = x->is_json && e->model != NULL,
+      .expects_json = x->route->answers_json,
       .events = &EVENTS,
   };
   attempt_start(&x->attempt, &req);

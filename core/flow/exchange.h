@@ -39,6 +39,7 @@ struct route {
   const char *upstream_path; /* joined to the provider's endpoint */
   enum plan_work work;
   bool is_chat, is_json;
+  bool answers_json; /* or an event stream */
 };
 
 enum exchange_state {
