@@ -529,6 +529,11 @@ static void relay_error_body(struct exchange *x) {
   exchange_free(x);
 }
 
+/* A compressed error may quote the credentials that it was sent, and nobody here can look. */
+static bool may_hide_secrets(const struct attempt *a) {
+  return a->is_coded && (a->entry->api_key || a->onchain);
+}
+
 static void relay_failure(struct exchange *x) {
   const struct attempt *a = &x->attempt;
   char text[256];
@@ -539,6 +544,12 @@ static void relay_failure(struct exchange *x) {
   case OUTCOME_RATE_LIMITED:
   case OUTCOME_OVERLOADED:
   case OUTCOME_SERVER:
+    if (a->status >= 400 && may_hide_secrets(a)) {
+      (void)snprintf(text, sizeof text, "Provider %s answered %d; its text is compressed and not passed on",
+                     id, a->status);
+      exchange_error(x, a->status, NULL, "provider_error", text);
+      return;
+    }
     if (a->status >= 400) {
       relay_error_body(x);
       return;

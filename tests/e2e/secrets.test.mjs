@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { act } from './fake-provider.mjs';
 import { ask, assertError, chat, eventually, lua, setup } from './harness.mjs';
 
@@ -17,6 +18,19 @@ test('our key is redacted from whatever a provider echoes, in any error and in t
   }
   for (const path of ['/health', '/admin/providers', '/admin/strategy', '/v1/models']) assert.ok(!(await ask(moon, { path })).text().includes(KEY), path);
   assert.ok(!moon.stderr.includes(KEY) && !moon.stdout.includes(KEY));
+});
+
+test('a compressed error, in which a key would not be found, is not passed on; without a key it is', async (t) => {
+  const { moon, providers, byId } = await setup(t, { providers: [{ id: 'a', apiKey: KEY }, { id: 'b' }], maxRetries: 0 });
+  for (const p of providers)
+    p.always((call) => call.respond(422, gzipSync(JSON.stringify({ error: { message: call.request.header('authorization') ?? 'none' } })), { 'Content-Encoding': 'gzip' }));
+  for (let i = 0; i < 2; i++) {
+    const r = await chat(moon);
+    assert.equal(r.status, 422);
+    if (r.header('x-provider-address') === 'a') assertError(r, 422, { code: 'provider_error', message: /compressed/ });
+    else assert.equal(gunzipSync(r.body).toString(), '{"error":{"message":"none"}}');
+  }
+  assert.deepEqual([byId.a.calls.length, byId.b.calls.length], [1, 1]);
 });
 
 test('a key that a provider puts into its probe\'s failure stays out of log and health', async (t) => {
