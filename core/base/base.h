@@ -41,9 +41,6 @@ void *x_realloc(void *p, size_t size) __attribute__((returns_nonnull));
 char *x_strdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *x_strndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull));
 
-/* What ps, top and debuggers call the calling thread; 15 bytes of it. */
-void name_thread(const char *name);
-
 /* Overwrites memory that held a secret; the compiler cannot drop it. */
 void wipe(void *p, size_t len);
 

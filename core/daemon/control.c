@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/redact.h"
 #include "base/secrecy.h"
+#include "base/thread.h"
 #include "flow/onchain.h"
 #include "script/guard.h"
 
@@ -129,10 +130,8 @@ static void start_joining(struct control *c) {
   struct joiner *j = x_calloc(1, sizeof *j);
   j->control = c;
   j->message.on_loop = on_joined;
-  pthread_t t;
-  REQUIRE(pthread_create(&t, NULL, join_workers, j) == 0);
-  c->joiner = t;
-  c->is_joining = true;
+  c->is_joining = thread_start(&c->joiner, join_workers, j) == 0;
+  if (!c->is_joining) (void)join_workers(j); /* a second signal is not heard then */
 }
 
 /* How long what runs may take. */
@@ -264,7 +263,6 @@ static void serve(struct control *c) {
     int fds[HANDOVER_FDS_MAX];
     unsigned n_fds = take_sockets(c, i, fds);
     if (worker_start(&c->workers[i], i, &c->shared, g, fds, n_fds, err) == 0) continue;
-    if (!c->workers[i].is_started) generation_free(g);
     cannot_start(c, i, err);
     return;
   }
@@ -512,9 +510,9 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   if ((c.inherited.sockets.n || port_is_free(&plan->settings)) && bind_sockets(&c)) {
     guard_start();
     open_session_store(&c);
-    REQUIRE(pthread_create(&c.tester, NULL, test_guard, &c) == 0);
+    bool is_testing = thread_start(&c.tester, test_guard, &c) == 0;
     run_loop(&c, &report);
-    (void)pthread_join(c.tester, NULL);
+    if (is_testing) (void)pthread_join(c.tester, NULL);
   } else {
     c.exit_code = 1;
     struct upstream_options up = {0};

@@ -4,13 +4,12 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/siphash.h"
+#include "base/thread.h"
 #include "model/session_codec.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -350,7 +349,7 @@ static bool take_filed(struct session_store *s) {
 
 static void *run(void *arg) {
   struct session_store *s = arg;
-  name_thread("sessions");
+  thread_name("sessions");
   uint64_t next_try_ms = 0, next_expire_ms = 0;
   (void)is_open(s, clock_mono_ms(), &next_try_ms);
   for (bool is_last = false; !is_last;) {
@@ -373,6 +372,15 @@ static void *run(void *arg) {
   return NULL;
 }
 
+static void release(struct session_store *s) {
+  buf_release(&s->filed);
+  buf_release(&s->writing);
+  (void)pthread_cond_destroy(&s->wake);
+  (void)pthread_mutex_destroy(&s->lock);
+  free(s->path);
+  free(s);
+}
+
 struct session_store *session_store_open(struct session_table *t, const struct session_store_options *o) {
   struct session_store *s = x_calloc(1, sizeof *s);
   s->table = t;
@@ -390,12 +398,13 @@ struct session_store *session_store_open(struct session_table *t, const struct s
   (void)pthread_cond_init(&s->wake, &attributes);
   (void)pthread_condattr_destroy(&attributes);
   session_table_watch(t, on_use, s);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  REQUIRE(pthread_create(&s->thread, NULL, run, s) == 0);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return s;
+  int err = thread_start(&s->thread, run, s);
+  if (!err) return s;
+  log_warn("sessionStore %s: the system gives no thread for it: %s; sessions are kept in memory only",
+           s->path, err_text(err));
+  session_table_watch(t, NULL, NULL);
+  release(s);
+  return NULL;
 }
 
 bool session_store_is_loaded(const struct session_store *s) {
@@ -414,12 +423,7 @@ void session_store_close(struct session_store *s) {
   (void)pthread_cond_signal(&s->wake);
   pthread_mutex_unlock(&s->lock);
   (void)pthread_join(s->thread, NULL);
-  buf_release(&s->filed);
-  buf_release(&s->writing);
-  (void)pthread_cond_destroy(&s->wake);
-  (void)pthread_mutex_destroy(&s->lock);
-  free(s->path);
-  free(s);
+  release(s);
 }
 
 /* ---- the usual place ---- */

@@ -12,6 +12,7 @@
 #include "script/guard.h"
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "script/heap.h"
 
 #include <lauxlib.h>
@@ -258,7 +259,7 @@ static long watch_locked(struct guard_slot *s) {
 
 static void *watch_all(void *arg) {
   (void)arg;
-  name_thread("guard");
+  thread_name("guard");
   long pause_us = PAUSE_BUSY_US;
   lock();
   while (!guard.is_stopping) {
@@ -286,13 +287,9 @@ static void start_locked(void) {
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART};
   sigemptyset(&action.sa_mask);
   REQUIRE(sigaction(jump_signal(), &action, NULL) == 0);
-  sigset_t all, before;
-  sigfillset(&all);
-  (void)pthread_sigmask(SIG_BLOCK, &all, &before);
   guard.is_stopping = false;
-  REQUIRE(pthread_create(&guard.thread, NULL, watch_all, NULL) == 0);
+  REQUIRE(thread_start(&guard.thread, watch_all, NULL) == 0);
   guard.is_running = true;
-  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void guard_start(void) {
