@@ -423,7 +423,7 @@ static const struct {
       "contracts.ledger must be an address", "did you mean \"ledger\"?"}},
     {"return { keyFile = '/nonexistent/key', tls = { ca = '/dev/null' }, autoFunding = 5, " ONE " }",
      3,
-     {"keyFile \"/nonexistent/key\": No such file", "tls.ca \"/dev/null\" holds no certificate",
+     {"keyFile \"/nonexistent/key\": No such file", "tls.ca \"/dev/null\": not a regular file",
       "autoFunding must be true or false"}},
 
     {"return {\n host = localhost,\n port = os.getenv('X') }",
@@ -523,7 +523,12 @@ static void files(void) {
   CHECK(!load_with("/tmp", SPAN_NONE, NULL));
   CHECK(reports(&report.problems, "/tmp: Is a directory\n"));
   CHECK(!load_with("/dev/zero", SPAN_NONE, NULL));
-  CHECK(reports(&report.problems, "/dev/zero: the file is too large\n"));
+  CHECK(reports(&report.problems, "/dev/zero: not a regular file\n"));
+
+  (void)put_file("empty.pem", "", 0644);
+  CHECK(
+      !load_with(put_file("t.lua", "return { tls = { ca = 'empty.pem' }, " ONE " }", 0644), SPAN_NONE, NULL));
+  CHECK(reports(&report.problems, "empty.pem\" holds no certificate"));
 
   (void)put_file("wallet.key", "not a key\n", 0600);
   CHECK(!load_with(put_file("k.lua", "return {\n keyFile = 'wallet.key', " ONE " }", 0644), SPAN_NONE, NULL));
