@@ -281,12 +281,26 @@ char *exchange_body_room(struct exchange *x, size_t want, size_t *room) {
   return x->body.data + x->body.len;
 }
 
+static void refuse_body(struct exchange *x) {
+  x->reply.keep = false;
+  struct reply_extra extra = {.retry_after_s = 1};
+  answer_error(x, 503, NULL, "overloaded", SPAN("Too many large requests at once; try again shortly"),
+               &extra);
+}
+
 bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
   struct buf *body = &x->body;
   bool is_placed = body->cap - body->len >= len && bytes == body->data + body->len;
+  int err = 0;
   if (is_placed)
     body->len += len;
-  else if ((body->len == 0 && reserve_body(x, x->announced)) || buf_append(body, bytes, len)) {
+  else if (body->len || (err = reserve_body(x, x->announced)) == 0)
+    err = buf_append(body, bytes, len);
+  if (err == UV_ENOMEM) {
+    refuse_body(x);
+    return false;
+  }
+  if (err) {
     exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);
     return false;
   }
@@ -294,10 +308,7 @@ bool exchange_add_body(struct exchange *x, const char *bytes, size_t len) {
     count_buffered(x, x->body.cap);
     uint64_t total = __atomic_load_n(&x->flow->shared->buffered_bytes, __ATOMIC_RELAXED);
     if (total > x->plan->settings.max_buffered_bytes) {
-      x->reply.keep = false;
-      struct reply_extra extra = {.retry_after_s = 1};
-      answer_error(x, 503, NULL, "overloaded", SPAN("Too many large requests at once; try again shortly"),
-                   &extra);
+      refuse_body(x);
       return false;
     }
   }
