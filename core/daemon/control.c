@@ -27,6 +27,8 @@
 #define OWN_DESCRIPTORS            40
 #define OWN_DESCRIPTORS_PER_WORKER 10
 
+static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
+
 /* The next line without its end, which leaves the text. */
 static struct span take_line(struct span *text) {
   const char *end = memchr(text->ptr, '\n', text->len);
@@ -392,13 +394,22 @@ static unsigned count_workers(const struct settings *s) {
   return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
 }
 
+/* Until there is somebody who hears them, signals wait: none of them may end a start half-way, as some would. */
+static void hold_signals(int how) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (size_t i = 0; i < ARRAY_LEN(SIGNALS); i++)
+    sigaddset(&set, SIGNALS[i]);
+  (void)pthread_sigmask(how, &set, NULL);
+}
+
 static void run_loop(struct control *c, struct settings_report *report) {
-  static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
-  for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+  for (size_t i = 0; i < ARRAY_LEN(SIGNALS); i++) {
     (void)uv_signal_init(&c->loop.uv, &c->signals[i]);
     c->signals[i].data = c;
-    (void)uv_signal_start(&c->signals[i], on_signal, numbers[i]);
+    (void)uv_signal_start(&c->signals[i], on_signal, SIGNALS[i]);
   }
+  hold_signals(SIG_UNBLOCK);
   struct upstream_options up = {.ca_file = c->plan->settings.tls_ca,
                                 .idle_ms = 55000,
                                 .is_curl_only = strcmp(c->plan->settings.upstream, "curl") == 0};
@@ -416,7 +427,7 @@ static void run_loop(struct control *c, struct settings_report *report) {
   loop_timer_start(&c->loop, &c->sweep_timer, on_sweep, SWEEP_MS);
   prober_adopt(&c->prober, c->plan);
   (void)uv_run(&c->loop.uv, UV_RUN_DEFAULT);
-  for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+  for (size_t i = 0; i < ARRAY_LEN(SIGNALS); i++)
     uv_close((uv_handle_t *)&c->signals[i], NULL);
 }
 
@@ -467,10 +478,19 @@ static void release(struct control *c) {
 int control_run(const struct options *o, struct span text, void (*on_listening)(uint16_t port)) {
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
+  (void)signal(SIGUSR1, SIG_IGN); /* to others it means that log files have moved */
+  hold_signals(SIG_BLOCK);
   raise_descriptor_limit();
   struct control c = {.options = o, .text = text, .on_listening = on_listening, .registry = registry_new()};
-  handover_take(&c.inherited);
+  handover_take(&c.inherited); /* before descriptors of our own may pass for inherited ones */
   c.parent_channel = c.inherited.channel;
+  int err = loop_init(&c.loop);
+  if (err) {
+    (void)fprintf(stderr, "moongate: cannot make an event loop: %s\n", err_text(err));
+    sockets_release(&c.inherited.sockets);
+    registry_free(c.registry);
+    return 1;
+  }
   struct settings_report report;
   settings_report_init(&report);
   struct plan *plan = reload_load_plan(&report, o, text, c.registry);
@@ -481,6 +501,7 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
                   report.n_problems == 1 ? "" : "s");
     settings_report_release(&report);
     sockets_release(&c.inherited.sockets);
+    loop_close(&c.loop);
     registry_free(c.registry);
     redact_forget_all();
     return 1;
@@ -494,8 +515,6 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   c.workers = x_calloc(c.n_workers, sizeof *c.workers);
   c.shared.traffic = x_calloc(c.n_workers, sizeof *c.shared.traffic);
   c.shared.n_traffic = c.n_workers;
-  int code = loop_init(&c.loop);
-  REQUIRE(code == 0);
   c.shared.sessions =
       session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
   c.shared.admission = admission_new(&c.shared.active_exchanges);

@@ -258,7 +258,7 @@ static void become(char *const *argv, char *const *env, const int *high, unsigne
   (void)close_range(FIRST_FD + n, ~0u, 0);
   sigset_t none;
   sigemptyset(&none);
-  static const int numbers[] = {SIGPIPE, SIGHUP, SIGTERM, SIGINT, SIGUSR2, SIGCHLD, SIGXFSZ};
+  static const int numbers[] = {SIGPIPE, SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGCHLD, SIGXFSZ};
   for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
     (void)signal(numbers[i], SIG_DFL);
   (void)sigprocmask(SIG_SETMASK, &none, NULL);

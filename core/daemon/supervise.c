@@ -249,6 +249,7 @@ int supervise_main(char **argv) {
   struct supervisor s = {.argv = argv, .delay_ms = DELAY_MIN_MS};
   s.child.channel = s.next.channel = s.retiring.channel = -1;
   (void)signal(SIGPIPE, SIG_IGN);
+  (void)signal(SIGUSR1, SIG_IGN);
   struct inherited inherited;
   handover_take(&inherited);
   s.sockets = inherited.sockets;
