@@ -141,6 +141,13 @@ void redact_remove(struct span secret) {
   pthread_rwlock_unlock(&known.lock);
 }
 
+bool redact_knows_any(void) {
+  pthread_rwlock_rdlock(&known.lock);
+  bool knows = known.n > 0;
+  pthread_rwlock_unlock(&known.lock);
+  return knows;
+}
+
 bool redact_finds(struct span text) {
   bool found = false;
   pthread_rwlock_rdlock(&known.lock);

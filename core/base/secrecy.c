@@ -1,47 +1,59 @@
 #include "base/secrecy.h"
 
-#include <strings.h>
+#include "base/base.h"
+
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-
-#define DIGITS 64
 
 extern char **environ;
 
 static bool has_begun;
 
+static char **copy_environment(size_t n, size_t text_bytes) {
+  size_t bytes = (n + 1) * sizeof *environ + text_bytes;
+  /* cppcheck-suppress invalidFunctionArg ; -1 is what an anonymous mapping takes */
+  void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) return NULL;
+  (void)mlock(at, bytes);
+  (void)madvise(at, bytes, MADV_DONTDUMP);
+  char **copy = at, *text = (char *)(copy + n + 1);
+  for (size_t i = 0; i < n; i++) {
+    size_t len = strlen(environ[i]) + 1;
+    copy[i] = memcpy(text, environ[i], len);
+    text += len;
+  }
+  copy[n] = NULL;
+  return copy;
+}
+
+void secrecy_hide_environment(void) {
+  size_t n = 0, bytes = 0;
+  while (environ && environ[n])
+    bytes += strlen(environ[n++]) + 1;
+  char **copy = n ? copy_environment(n, bytes) : NULL;
+  if (!copy) return;
+  for (size_t i = 0; i < n; i++) {
+    char *value = strchr(environ[i], '=');
+    if (value) wipe(value + 1, strlen(value + 1));
+  }
+  environ = copy;
+}
+
+void secrecy_seal(void) {
+  (void)prctl(PR_SET_DUMPABLE, 0);
+}
+
 void secrecy_begin(void) {
   has_begun = true;
   struct rlimit none = {0, 0};
   (void)setrlimit(RLIMIT_CORE, &none);
-  (void)prctl(PR_SET_DUMPABLE, 0);
+  secrecy_seal();
 }
 
 void secrecy_end(void) {
   if (!has_begun) return;
   has_begun = false;
   (void)prctl(PR_SET_DUMPABLE, 1);
-}
-
-static struct span without_prefix(struct span text) {
-  bool has_prefix = text.len >= 2 && text.ptr[0] == '0' && ascii_lower(text.ptr[1]) == 'x';
-  return has_prefix ? span_make(text.ptr + 2, text.len - 2) : text;
-}
-
-void secrecy_mask_environment(struct span key) {
-  struct span digits = without_prefix(key);
-  if (digits.len != DIGITS) return;
-  for (char **entry = environ; entry && *entry; entry++) {
-    size_t len = strlen(*entry);
-    for (size_t at = 0; at + DIGITS <= len; at++)
-      if (strncasecmp(*entry + at, digits.ptr, DIGITS) == 0) memset(*entry + at, '*', DIGITS);
-  }
-}
-
-bool secrecy_is_mask(struct span text) {
-  text = without_prefix(text);
-  if (text.len != DIGITS) return false;
-  for (size_t i = 0; i < text.len; i++)
-    if (text.ptr[i] != '*') return false;
-  return true;
 }

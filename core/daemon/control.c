@@ -506,7 +506,7 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
     redact_forget_all();
     return 1;
   }
-  if (report.key) secrecy_begin();
+  if (redact_knows_any()) secrecy_begin();
   pthread_mutex_init(&c.shared.status_lock, NULL);
   list_init(&c.waiting);
   reload_take_plan(&c, plan, false);

@@ -1,4 +1,5 @@
 /* main: parses the command line and hands over to the command. */
+#include "base/secrecy.h"
 #include "daemon/chain_commands.h"
 #include "daemon/control.h"
 #include "daemon/demo.h"
@@ -41,6 +42,7 @@ static void open_standard_streams(void) {
 int main(int argc, char **argv) {
   static struct options o;
   open_standard_streams();
+  secrecy_hide_environment();
   /* Fixed thresholds: large request bodies are mapped, grow without copies, and go back to the system when freed. */
   (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
   (void)mallopt(M_TRIM_THRESHOLD, 512 * 1024);

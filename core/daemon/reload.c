@@ -323,7 +323,7 @@ void reload_take_key(struct control *c, struct settings_report *report) {
   if (has_key && !key_is_locked(report->key))
     log_warn("the wallet's key cannot be kept out of swap: raise the limit of locked memory (ulimit -l)");
   if (!chain_take_key(c->chain, &report->key)) log_warn("the wallet's key changes with a restart only");
-  if (has_key) secrecy_begin();
+  if (redact_knows_any()) secrecy_begin();
 }
 
 /* From the configuration; false when that has ended the job. */

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secrecy.h"
 #include "daemon/handover.h"
 #include "daemon/notify.h"
 
@@ -250,6 +251,7 @@ int supervise_main(char **argv) {
   s.child.channel = s.next.channel = s.retiring.channel = -1;
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGUSR1, SIG_IGN);
+  secrecy_seal();
   struct inherited inherited;
   handover_take(&inherited);
   s.sockets = inherited.sockets;

@@ -231,9 +231,16 @@ test('the private key is in no log, answer, argument or environment of the proce
   for (const text of seen) assert.ok(!text.toLowerCase().includes(digits), text.slice(0, 300));
   for (const header of provider.calls.map((c) => c.header('authorization'))) assert.ok(!moon.stderr.includes(header.slice(7)));
   assert.match(readFileSync(`/proc/${moon.pid}/limits`, 'latin1'), /Max core file size +0 +0/);
-  // The environment holds asterisks now; a reload is content with that.
+  // Reloads and a program that takes over find it all the same.
   assert.equal((await ask(moon, { method: 'POST', path: '/admin/reload' })).status, 200);
   assert.equal((await chat(moon)).status, 200);
+  moon.signal('SIGUSR2');
+  const [, next] = await eventually(() => /process (\d+) serves now/.exec(moon.stderr), 20000, 'the new process');
+  t.after(() => process.kill(Number(next), 'SIGTERM'));
+  await moon.waitReplaced();
+  await ready(moon, provider);
+  assert.equal((await chat(moon)).status, 200);
+  assert.ok(!readFileSync(`/proc/${next}/environ`, 'latin1').toLowerCase().includes(digits));
 });
 
 test('discover finds what fits, with its price; one that comes later is found, too', { skip }, async (t) => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { act } from './fake-provider.mjs';
@@ -49,6 +50,39 @@ test('a key from the environment is used and not shown', async (t) => {
   assert.equal(providers[0].calls[0].header('authorization'), `Bearer ${KEY}`);
   assert.ok(!moon.stderr.includes(KEY));
 });
+
+for (const args of [[], ['--supervise']]) {
+  test(`no secret is in what /proc shows of any process, after an upgrade too${args.length ? ', nor of the supervisor' : ''}`, async (t) => {
+    const secrets = { E2E_KEY: KEY, E2E_ADMIN: 'the-admin-token-0123456789', E2E_CLIENT: 'the-client-key-0123456789', ZG_PRIVATE_KEY: `0x${'3b'.repeat(32)}` };
+    const headers = { Authorization: `Bearer ${secrets.E2E_CLIENT}` };
+    const { moon, providers } = await setup(t, {
+      providers: [{ id: 'a', apiKey: lua('env("E2E_KEY")') }], adminToken: lua('env("E2E_ADMIN")'), clientKeys: lua('{ env("E2E_CLIENT") }'),
+      timeouts: { drain: 500 }, daemon: { env: secrets, args },
+    });
+    const look = async () => {
+      assert.equal((await chat(moon, {}, headers)).status, 200);
+      assert.equal(providers[0].calls.at(-1).header('authorization'), `Bearer ${KEY}`);
+      const children = readFileSync(`/proc/${moon.pid}/task/${moon.pid}/children`, 'latin1').trim().split(' ').filter(Boolean);
+      for (const pid of [moon.pid, ...children]) {
+        const seen = readFileSync(`/proc/${pid}/environ`, 'latin1') + readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+        for (const secret of Object.values(secrets)) assert.ok(!seen.includes(secret.replace('0x', '')), `process ${pid}`);
+        const isServing = !args.length || pid !== moon.pid;
+        if (isServing) assert.match(readFileSync(`/proc/${pid}/limits`, 'latin1'), /Max core file size +0 +0/);
+      }
+    };
+    await look();
+    moon.signal('SIGUSR2');
+    const [, , next] = await eventually(() => /(process (\d+) (serves now|takes over))/.exec(moon.stderr), 20000, 'the new process');
+    if (args.length) await eventually(() => moon.logged(/has finished/), 20000, 'the end of the old one');
+    else {
+      t.after(() => process.kill(Number(next), 'SIGTERM'));
+      await moon.waitReplaced();
+      moon.pid = Number(next);
+    }
+    await look();
+    assert.ok(!moon.stderr.includes(KEY));
+  });
+}
 
 test('what a client sends cannot forge a log line', async (t) => {
   const { moon } = await setup(t, { daemon: { args: ['--log-level', 'debug'] } });
