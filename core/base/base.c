@@ -58,6 +58,22 @@ char *x_strdup(const char *s) {
   return x_strndup(s, strlen(s));
 }
 
+#if UNDER_TSAN
+/* Of the sanitizer's runtime; those that no longer have it count as not asked. */
+__attribute__((weak)) void AnnotateBenignRaceSized(const char *file, int line, const volatile void *at,
+                                                   size_t len, const char *why);
+
+void race_is_meant(const volatile void *at, size_t len, const char *why) {
+  if (AnnotateBenignRaceSized) AnnotateBenignRaceSized(__FILE__, __LINE__, at, len, why);
+}
+#else
+void race_is_meant(const volatile void *at, size_t len, const char *why) {
+  (void)at;
+  (void)len;
+  (void)why;
+}
+#endif
+
 void wipe(void *p, size_t len) {
   if (!p || !len) return;
   memset(p, 0, len);
