@@ -264,14 +264,15 @@ static void *watch_all(void *arg) {
   lock();
   while (!guard.is_stopping) {
     struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC,
+                        &until); /* the other one may jump, and nobody would look for years */
     long nsec = until.tv_nsec + pause_us * 1000;
     until.tv_sec += nsec / 1000000000;
     until.tv_nsec = nsec % 1000000000;
     if (list_is_empty(&guard.used))
       (void)pthread_cond_wait(&guard.wake, &guard.lock);
     else
-      (void)pthread_cond_timedwait(&guard.wake, &guard.lock, &until);
+      (void)pthread_cond_clockwait(&guard.wake, &guard.lock, CLOCK_MONOTONIC, &until);
     pause_us = PAUSE_IDLE_US;
     list_each(node, next, &guard.used) {
       long wish_us = watch_locked(container_of(node, struct guard_slot, node));

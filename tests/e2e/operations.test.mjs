@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import http from 'node:http';
 import {
-  closeSync, constants, mkdirSync, openSync, readFileSync, readSync, readlinkSync, rmSync, rmdirSync, symlinkSync, writeFileSync,
+  closeSync, constants, mkdirSync, openSync, readFileSync, readSync, readlinkSync, rmSync, rmdirSync, symlinkSync, writeFileSync, writeSync,
 } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -208,4 +208,65 @@ test('idle connections cost at most 8 KiB each', { skip: !isPlain }, async (t) =
   const each = (moon.residentBytes() - before) / N / 1024;
   assert.ok(each <= 8, `${each.toFixed(2)} KiB each`);
   t.diagnostic(`${each.toFixed(2)} KiB for each of ${N} connections`);
+});
+
+// Stands before the C library's clock: the wall clock is off by what the file says, the other one is right.
+const JUMPS = `
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+static volatile long *off;
+__attribute__((constructor)) static void find(void) {
+  int fd = open(getenv("CLOCK_OFF_BY"), O_RDONLY | O_CLOEXEC);
+  off = mmap(0, sizeof *off, PROT_READ, MAP_SHARED, fd, 0);
+}
+int clock_gettime(clockid_t clock, struct timespec *t) {
+  int err = (int)syscall(SYS_clock_gettime, clock, t);
+  if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) t->tv_sec += *off;
+  return err;
+}`;
+
+test('a clock that jumps by years, either way, ends no session, pause or request', { skip: IS_SANITIZED }, async (t) => {
+  const folder = temporaryFolder(t);
+  const [library, offset] = [path.join(folder, 'jumps.so'), path.join(folder, 'off-by')];
+  execFileSync(process.env.CC ?? 'cc', ['-shared', '-fPIC', '-o', library, '-x', 'c', '-'], { input: JUMPS });
+  const jump = (seconds) => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigInt64LE(BigInt(seconds));
+    const fd = openSync(offset, constants.O_RDWR | constants.O_CREAT);
+    writeSync(fd, bytes);
+    closeSync(fd);
+  };
+  jump(0);
+  const { moon, providers } = await setup(t, {
+    providers: 2, healthCheckInterval: 200, sessionTimeout: 60000, daemon: { env: { LD_PRELOAD: library, CLOCK_OFF_BY: offset } },
+  });
+  const verify = (id) => ask(moon, { method: 'POST', path: '/v1/verify', body: JSON.stringify({ id }) });
+  const { id } = (await chat(moon)).json();
+  providers[1].always(act.status(429, undefined, { 'Retry-After': '60' }));
+  for (let i = 0; i < 4; i++) await chat(moon);
+  const next = providers[0].manual();
+  const stream = await openChat(moon, { stream: true });
+  const call = await next;
+  call.streamHead().delta('one');
+  await stream.until('one');
+  const YEAR = 365 * 86400;
+  for (const seconds of [10 * YEAR, -20 * YEAR, 0, 3600, -3600, 0]) {
+    jump(seconds);
+    const r = await chat(moon);
+    assert.equal(r.status, 200, `off by ${seconds} s`);
+    const told = Date.parse(r.header('date') ?? (await ask(moon, { path: '/health' })).header('date'));
+    assert.ok(Math.abs(told - Date.now() - seconds * 1000) < 60000 * SLOW, 'the wall clock has jumped');
+    assert.equal((await verify(id)).status, 200, `off by ${seconds} s`);
+    assert.equal(providers[1].calls.length, 1, 'the pause goes on');
+    await eventually(async () => (await health(moon)).loadBalancer.providers.every((p) => p.isHealthy));
+    call.delta('more');
+  }
+  call.done();
+  const r = await stream.response();
+  assert.ok(r.complete && /\[DONE\]/.test(r.text()));
 });
