@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { act, shareScript } from './fake-provider.mjs';
-import { assertError, chat, eventually, setup } from './harness.mjs';
+import { act, blackHole, shareScript } from './fake-provider.mjs';
+import { assertError, chat, counters, eventually, setup } from './harness.mjs';
 
 const isCurl = process.env.MOONGATE_UPSTREAM === 'curl'; // which reads on to the end of a line
 const SHORT = { connect: 1000, firstByte: 300, idle: 300, total: 5000 };
@@ -90,6 +90,18 @@ test('a host name that does not exist is replaced without the client noticing', 
   const { moon, providers } = await setup(t, { providers: [{ id: 'a', endpoint: 'http://no-such-host.invalid/v1' }, { id: 'b' }], waitProbed: false });
   for (let i = 0; i < 4; i++) assert.equal((await chat(moon)).status, 200);
   assert.equal(providers[1].calls.length, 4);
+});
+
+test('an address that is out of reach, or that never takes a connection, is replaced without the client noticing', async (t) => {
+  for (const [endpoint, failure] of [['http://224.0.0.1:9/v1', 'connect'], [`http://127.0.0.1:${await blackHole(t)}/v1`, 'timeout_connect']]) {
+    const { moon, providers } = await setup(t, {
+      providers: [{ id: 'a', endpoint }, { id: 'b' }], timeouts: { connect: 300 }, healthCheckInterval: 600000, health: { fall: 100 }, waitProbed: false,
+    });
+    for (let i = 0; i < 4; i++) assert.equal((await chat(moon, { stream: i % 2 === 0 })).status, 200);
+    assert.equal(providers[1].calls.length, 4);
+    const a = await counters(moon, 'a');
+    assert.ok(a.outcomes[failure] > 0 || /unreachable/.test(a.reason), JSON.stringify(a));
+  }
 });
 
 test('a kept connection that the provider has closed in the meantime is no failure', async (t) => {
