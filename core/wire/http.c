@@ -686,6 +686,22 @@ const struct http_fault *http_read_lengths(struct http_reading *r, const struct 
   return http_is_token(coding) ? &CODING_UNKNOWN : &CODING_BAD;
 }
 
+static const struct http_fault CONNECTION_LONG = {400, "bad_connection",
+                                                  "Connection names more fields than a head may have"};
+
+const struct http_fault *http_check_connection(const struct http_field *fields, unsigned n) {
+  unsigned commas = 0;
+  for (unsigned i = 0; i < n; i++) {
+    struct span left = fields[i].value;
+    const char *comma;
+    while (fields[i].id == HTTP_FIELD_CONNECTION && left.len && (comma = memchr(left.ptr, ',', left.len))) {
+      if (++commas >= HTTP_FIELDS_MAX) return &CONNECTION_LONG;
+      left = span_make(comma + 1, (size_t)(left.ptr + left.len - comma) - 1);
+    }
+  }
+  return NULL;
+}
+
 bool http_is_persistent(unsigned minor, const struct http_field *fields, unsigned n) {
   bool closes = false, keeps = false;
   for (unsigned i = 0; i < n; i++) {

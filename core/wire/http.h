@@ -149,6 +149,8 @@ const struct http_fault *http_read_again(const struct http_reading *ours, struct
 /* The same, but for heads in which there is nothing that two readers could take differently: those are not read again. */
 const struct http_fault *http_read_twice(const struct http_reading *ours, struct span start,
                                          struct span lines) MUST_CHECK;
+/* A Connection that names more fields than a head may have is no use, and work for each field of the head. */
+const struct http_fault *http_check_connection(const struct http_field *fields, unsigned n) MUST_CHECK;
 /* Whether the connection outlives the message, as far as its version and Connection say (RFC 9112, 9.3). */
 bool http_is_persistent(unsigned minor, const struct http_field *fields, unsigned n);
 

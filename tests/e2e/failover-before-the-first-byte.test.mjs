@@ -45,6 +45,7 @@ const FAULTS = {
   'answers with an unknown transfer coding': act.raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'),
   'answers with a negative length': act.raw('HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n', 'close'),
   'answers with a control byte in a field': act.raw('HTTP/1.1 200 OK\r\nX-A: a\x01b\r\nContent-Length: 2\r\n\r\n{}'),
+  'names more fields in Connection than there may be': act.raw(`HTTP/1.1 200 OK\r\nConnection: ${'a,'.repeat(5000)}b\r\nContent-Length: 2\r\n\r\n{}`),
   'answers with a folded field': act.raw('HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\nContent-Length: 2\r\n\r\n{}'),
   'starts its body with a bad chunk size': act.raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n', 'close'),
   'sends 17 interim answers': act.raw('HTTP/1.1 100 Continue\r\n\r\n'.repeat(17) + 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'),

@@ -114,6 +114,7 @@ export const REFUSED = [
   ['a control byte in a chunk extension', post('Transfer-Encoding: chunked\r\n', CHUNKED.replace('\r\n', ';a=\x1b\r\n')), [400]],
   ['a folded trailer', post('Transfer-Encoding: chunked\r\n', `${CHUNKED.slice(0, -2)}X-T: t\r\n u\r\n\r\n`), [400]],
   ['a trailer with a blank before the colon', post('Transfer-Encoding: chunked\r\n', `${CHUNKED.slice(0, -2)}X-T : t\r\n\r\n`), [400]],
+  ['a Connection that names more fields than there may be', post(`Connection: ${'a,'.repeat(200)}b\r\n${L}`, BODY), [400, 431]],
   ['101 trailers', post('Transfer-Encoding: chunked\r\n', `${CHUNKED.slice(0, -2)}${'X: t\r\n'.repeat(101)}\r\n`), [400, 431]],
   ['a chunk size of letters', post('Transfer-Encoding: chunked\r\n', 'zz\r\nabc\r\n0\r\n\r\n'), [400]],
   ['a chunk size with a sign', post('Transfer-Encoding: chunked\r\n', `+${CHUNKED}`), [400]],
