@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 #define FIRST_ROUND_MS 1000
-#define CHAIN_ROUND_MS 5000 /* the start waits no longer for the chain */
-#define LOAD_MS        5000 /* a start waits so long for stored sessions */
+#define CHAIN_ROUND_MS 5000  /* the start waits no longer for the chain */
+#define LOAD_MS        5000  /* a start waits so long for stored sessions */
+#define LOAD_NEXT_MS   30000 /* and one that takes over, since the other one serves meanwhile */
 #define LOAD_LOOK_MS   10
 #define SESSION_SHARDS 256
 #define SWEEP_MS       1000
@@ -418,7 +419,7 @@ static void run_loop(struct control *c, struct settings_report *report) {
   c->prober.on_first_round = on_first_round;
   c->prober.judge = reload_judge_probe;
   c->prober.context = c;
-  c->load_until_ms = loop_now_ms(&c->loop) + LOAD_MS;
+  c->load_until_ms = loop_now_ms(&c->loop) + (c->inherited.takes_over ? LOAD_NEXT_MS : LOAD_MS);
   c->chain = chain_new(&c->loop, c->upstream, c->registry, &CHAIN_OPS, c);
   reload_take_key(c, report);
   chain_adopt(c->chain, c->plan);

@@ -117,6 +117,7 @@ void handover_take(struct inherited *out) {
     out->sockets.is_fixed = out->sockets.n > 0;
   }
   out->is_supervised = handover_is_supervised();
+  out->takes_over = channel && strstr(channel, ",next");
   struct span number = span_make(channel, channel ? strcspn(channel, ",") : 0);
   if (number.len && span_to_u64(number, INT16_MAX, &n) && n >= FIRST_FD &&
       fcntl((int)n, F_SETFD, FD_CLOEXEC) == 0)
@@ -224,8 +225,9 @@ static bool is_left_out(const char *entry, bool is_bound) {
 }
 
 /* The environment of a child; texts of our own come last and are its only ones to be freed. */
-static char **make_environment(const struct sockets *sockets, unsigned n_sockets, bool is_bound,
+static char **make_environment(const struct sockets *sockets, unsigned n_sockets, enum handover_role role,
                                size_t *first_own) {
+  bool is_bound = role != HANDOVER_NEXT;
   size_t n = 0, k = 0;
   while (environ[n])
     n++;
@@ -237,7 +239,8 @@ static char **make_environment(const struct sockets *sockets, unsigned n_sockets
   size_t len = (size_t)snprintf(list, sizeof list, "%s=%s", HANDOVER_LISTEN, sockets->is_fixed ? "!" : "");
   for (unsigned i = 0; i < n_sockets; i++)
     len += (size_t)snprintf(list + len, sizeof list - len, "%s%u", i ? "," : "", FIRST_FD + 1 + i);
-  (void)snprintf(text, sizeof text, "%s=%d%s", HANDOVER_CHANNEL, FIRST_FD, is_bound ? ",supervised" : "");
+  (void)snprintf(text, sizeof text, "%s=%d%s%s", HANDOVER_CHANNEL, FIRST_FD,
+                 role == HANDOVER_BOUND ? "" : ",next", is_bound ? ",supervised" : "");
   env[k++] = x_strdup(text);
   if (n_sockets) env[k++] = x_strdup(list);
   return env;
@@ -270,7 +273,8 @@ static void become(char *const *argv, char *const *env, const int *high, unsigne
   _exit(127);
 }
 
-pid_t handover_spawn(char *const *argv, const struct sockets *sockets, bool is_bound, int *channel) {
+pid_t handover_spawn(char *const *argv, const struct sockets *sockets, enum handover_role role,
+                     int *channel) {
   int pair[2], high[HANDOVER_FDS_MAX + 1];
   unsigned n_sockets = sockets->n < HANDOVER_FDS_MAX ? sockets->n : HANDOVER_FDS_MAX, n = 0;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) return -errno;
@@ -284,10 +288,10 @@ pid_t handover_spawn(char *const *argv, const struct sockets *sockets, bool is_b
       n++;
   }
   (void)close(pair[1]);
-  pid_t parent = is_bound ? getpid() : 0, pid = err;
+  pid_t parent = role == HANDOVER_NEXT ? 0 : getpid(), pid = err;
   if (!err) {
     size_t first_own;
-    char **env = make_environment(sockets, n_sockets, is_bound, &first_own);
+    char **env = make_environment(sockets, n_sockets, role, &first_own);
     /* A handler of ours must not run in the child before it has its own. */
     sigset_t all, before;
     sigfillset(&all);

@@ -42,7 +42,8 @@ struct supervisor {
 static void begin(struct supervisor *s, struct child *c) {
   uint64_t now = clock_mono_ms();
   *c = (struct child){.channel = -1, .started_ms = now};
-  pid_t pid = handover_spawn(s->argv, &s->sockets, true, &c->channel);
+  enum handover_role role = c == &s->next ? HANDOVER_BOUND_NEXT : HANDOVER_BOUND;
+  pid_t pid = handover_spawn(s->argv, &s->sockets, role, &c->channel);
   if (pid > 0) {
     c->pid = pid;
     return;
