@@ -92,6 +92,7 @@ struct conn {
   bool keep_alive : 1;  /* what the client and we agreed on */
   bool body_ended : 1, saw_eof : 1;
   bool is_head_request : 1;
+  bool awaits_continue : 1; /* the client may send its body, or may not after a final answer */
   struct chunk_decoder chunk;
   uint64_t body_left, body_until_ms;
   union {
@@ -126,7 +127,10 @@ bool conn_server_reclaim(struct conn_server *s);
 int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n);
 /* Bytes that wait for the client. */
 size_t conn_pending(const struct conn *c);
-/* Whether the connection can go on behind the answer: the client wants it to, and what is left of the body is small. */
+/*
+ * Whether the connection can go on behind the answer: the client wants it to, and what is left of the body is small and
+ * will come.
+ */
 bool conn_may_keep(const struct conn *c);
 /* The answer is complete; `keep` false closes the connection once it has been sent. `c` may be handling the
  * next request on return. */

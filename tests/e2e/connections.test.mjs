@@ -120,6 +120,22 @@ test('Expect: 100-continue is refused at once when the body would be too large',
   client.destroy();
 });
 
+test('who expects a 100 and gets a final answer gets the end of the connection, too: a body may follow, or another request', async (t) => {
+  const { moon, providers } = await setup(t, { clientKeys: ['the-client-key'] });
+  const expecting = (method, path) => `${method} ${path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 40\r\n\r\n`;
+  for (const [method, path, status] of [['POST', '/nothing', 404], ['PUT', CHAT, 405], ['POST', CHAT, 401], ['GET', '/health', 200]]) {
+    const client = await RawClient.connect(moon.port);
+    client.send(expecting(method, path));
+    const r = await client.response();
+    assert.equal(r.status, status);
+    assert.match(r.header('connection') ?? '', /close/);
+    client.send('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await client.waitClosed();
+    assert.equal(client.bytes.length, 0);
+  }
+  assert.equal(providers[0].calls.length, 0);
+});
+
 test('HEAD answers as GET would, without the body', async (t) => {
   const { moon } = await setup(t);
   const client = await RawClient.connect(moon.port);
