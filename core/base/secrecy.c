@@ -9,7 +9,7 @@
 
 extern char **environ;
 
-static bool has_begun;
+static bool is_sealed;
 
 static char **copy_environment(size_t n, size_t text_bytes) {
   size_t bytes = (n + 1) * sizeof *environ + text_bytes;
@@ -41,19 +41,16 @@ void secrecy_hide_environment(void) {
   environ = copy;
 }
 
-void secrecy_seal(void) {
-  (void)prctl(PR_SET_DUMPABLE, 0);
-}
-
-void secrecy_begin(void) {
-  has_begun = true;
+void secrecy_forbid_core(void) {
   struct rlimit none = {0, 0};
   (void)setrlimit(RLIMIT_CORE, &none);
-  secrecy_seal();
 }
 
-void secrecy_end(void) {
-  if (!has_begun) return;
-  has_begun = false;
-  (void)prctl(PR_SET_DUMPABLE, 1);
+void secrecy_seal(void) {
+  is_sealed = prctl(PR_SET_DUMPABLE, 0) == 0;
+}
+
+void secrecy_unseal(void) {
+  if (is_sealed) (void)prctl(PR_SET_DUMPABLE, 1);
+  is_sealed = false;
 }

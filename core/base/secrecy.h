@@ -13,13 +13,13 @@
  */
 void secrecy_hide_environment(void);
 
+/* No core dump from now on (RLIMIT_CORE 0), also of programs that are started: when any secret has been loaded. */
+void secrecy_forbid_core(void);
 /*
- * No core dump (RLIMIT_CORE 0) and no ptrace or /proc/PID/mem of the same user (PR_SET_DUMPABLE 0) from now on: called
- * when a secret has been loaded. secrecy_end() undoes the second when they are gone.
+ * No ptrace and no /proc/PID/mem of the same user (PR_SET_DUMPABLE 0) either: when a wallet's key has been loaded, or may
+ * stand in the environment. secrecy_unseal() undoes it when the key is gone.
  */
-void secrecy_begin(void);
-void secrecy_end(void);
-/* The second alone, for a process that has secrets only in its environment; programs that it starts may dump. */
 void secrecy_seal(void);
+void secrecy_unseal(void);
 
 #endif

@@ -453,7 +453,7 @@ static void release(struct control *c) {
   loop_timer_stop(&c->loop, &c->window_timer);
   chain_free(c->chain);
   c->chain = NULL;
-  secrecy_end();
+  secrecy_unseal();
   upstream_free(c->upstream);
   if (c->job) builder_join(&c->job->builder);
   loop_close(&c->loop); /* frees the generations that workers returned */
@@ -507,7 +507,8 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
     redact_forget_all();
     return 1;
   }
-  if (redact_knows_any()) secrecy_begin();
+  if (redact_knows_any()) secrecy_forbid_core();
+  if (report.key) secrecy_seal();
   pthread_mutex_init(&c.shared.status_lock, NULL);
   list_init(&c.waiting);
   reload_take_plan(&c, plan, false);

@@ -264,8 +264,21 @@ static void on_head(void *user, const struct http_response *head) {
     fail(a, OUTCOME_BAD_RESPONSE, "its answer is a page for people");
     return;
   }
+  a->is_unnamed = !f && !a->is_coded && a->expects_json;
   answer_init(&a->answer, f && !a->is_coded ? answer_form_of(f->value) : ANSWER_OPAQUE);
   a->phase = ATTEMPT_HOLDING;
+}
+
+/* What a body without a Content-Type looks like (RFC 9110, 8.3 lets us look). */
+static enum answer_form form_of_bytes(struct span bytes) {
+  static const char *const starts[] = {"data:", "event:", "id:", "retry:", ":"};
+  struct span rest = bytes;
+  while (rest.len && strchr(" \t\r\n", rest.ptr[0]))
+    rest = span_make(rest.ptr + 1, rest.len - 1);
+  if (rest.len && rest.ptr[0] == '{') return ANSWER_JSON;
+  for (size_t i = 0; i < ARRAY_LEN(starts); i++)
+    if (span_starts(bytes, span_str(starts[i]))) return ANSWER_SSE;
+  return ANSWER_OPAQUE;
 }
 
 static void commit(struct attempt *a) {
@@ -301,6 +314,7 @@ static void take_answer_bytes(struct attempt *a, const char *bytes, size_t len) 
 }
 
 static void on_held_bytes(struct attempt *a, const char *bytes, size_t len) {
+  if (a->is_unnamed && a->held.len == 0) answer_init(&a->answer, form_of_bytes(span_make(bytes, len)));
   take_answer_bytes(a, bytes, len);
   if (buf_append(&a->held, bytes, len)) {
     fail(a, OUTCOME_BAD_RESPONSE, "more bytes at once than a transport may deliver");

@@ -59,6 +59,7 @@ struct attempt {
   bool is_model_ours;
   bool expects_json; /* an answer is JSON or an event stream */
   bool is_coded;     /* its body is compressed: nobody here can read it */
+  bool is_unnamed;   /* its head does not say what the body is */
   bool is_ours;      /* it failed for a want of ours (descriptors), which says nothing about the provider */
   uint64_t began_us, first_byte_us, ended_us;
   struct wheel_timer clock; /* to the first byte, then between bytes */

@@ -18,6 +18,7 @@ const FAULTS = {
   'answers with a page for people': act.raw('HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 6\r\n\r\n<html>'),
   'answers with JSON that is none': act.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n<html>'),
   'answers with half a document': act.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"id":"half"'),
+  'cuts off a document that it does not name': act.raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"id"\r\n', 'close'),
   'answers with nothing': act.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n'),
   'answers 200 with an error': act.status(200, { error: { message: 'Provider returned error', code: 502 } }),
   'breaks off a short compressed answer': act.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b', 'reset'),

@@ -38,14 +38,16 @@ static void it_can_be_changed_and_hidden_again(void) {
   CHECK(strcmp(getenv("TEST_NEW"), "new") == 0 && strcmp(getenv("TEST_SECRET"), SECRET) == 0);
 }
 
-static void a_process_with_secrets_dumps_no_core_until_they_are_gone(void) {
-  secrecy_end();
-  CHECK_INT(prctl(PR_GET_DUMPABLE), 1);
-  secrecy_begin();
-  CHECK_INT(prctl(PR_GET_DUMPABLE), 0);
+static void a_process_with_secrets_dumps_no_core_and_one_with_a_wallet_is_sealed(void) {
   struct rlimit r = {1, 1};
-  CHECK(getrlimit(RLIMIT_CORE, &r) == 0 && r.rlim_cur == 0);
-  secrecy_end();
+  secrecy_unseal();
+  CHECK_INT(prctl(PR_GET_DUMPABLE), 1);
+  secrecy_forbid_core();
+  CHECK(getrlimit(RLIMIT_CORE, &r) == 0 && r.rlim_cur == 0 && r.rlim_max == 0);
+  CHECK_INT(prctl(PR_GET_DUMPABLE), 1);
+  secrecy_seal();
+  CHECK_INT(prctl(PR_GET_DUMPABLE), 0);
+  secrecy_unseal();
   CHECK_INT(prctl(PR_GET_DUMPABLE), 1);
 }
 
@@ -60,6 +62,6 @@ int main(int argc, char **argv) {
   }
   RUN(only_names_are_left_of_the_environment);
   RUN(it_can_be_changed_and_hidden_again);
-  RUN(a_process_with_secrets_dumps_no_core_until_they_are_gone);
+  RUN(a_process_with_secrets_dumps_no_core_and_one_with_a_wallet_is_sealed);
   return CHECK_END();
 }
