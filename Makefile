@@ -201,7 +201,7 @@ check-lua: all ## the strategy tests alone, under plain luajit
 	@sh scripts/dev/run-lua.sh
 
 .PHONY: check-e2e
-check-e2e: all ## the end-to-end tests alone (TEST=name picks one file)
+check-e2e: all vectors-binary ## the end-to-end tests alone (TEST=name picks one file)
 	@sh scripts/dev/run-e2e.sh $(TEST)
 
 .PHONY: check-layers check-headers

@@ -1,22 +1,32 @@
 #include "base/base.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <unistd.h>
+
+/* Said when it can be at once: a pipe that nobody empties must not keep a broken process alive. */
+static void say(const char *text) {
+  struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+  if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT)) return;
+  ssize_t written = write(STDERR_FILENO, text, strlen(text));
+  (void)written;
+}
 
 void require_failed(const char *file, int line, const char *expr) {
-  (void)fprintf(stderr, "moongate: internal error at %s:%d: %s does not hold\n", file, line, expr);
+  char text[512];
+  (void)snprintf(text, sizeof text, "moongate: internal error at %s:%d: %.300s does not hold\n", file, line,
+                 expr);
+  say(text);
   abort();
 }
 
 NORETURN static void out_of_memory(size_t size) {
-  (void)fprintf(stderr, "moongate: out of memory (%zu bytes)\n", size);
+  char text[64];
+  (void)snprintf(text, sizeof text, "moongate: out of memory (%zu bytes)\n", size);
+  say(text);
   abort();
-}
-
-void name_thread(const char *name) {
-  (void)prctl(PR_SET_NAME, name);
 }
 
 void *x_malloc(size_t size) {
@@ -47,6 +57,22 @@ char *x_strndup(const char *s, size_t n) {
 char *x_strdup(const char *s) {
   return x_strndup(s, strlen(s));
 }
+
+#if UNDER_TSAN
+/* Of the sanitizer's runtime; those that no longer have it count as not asked. */
+__attribute__((weak)) void AnnotateBenignRaceSized(const char *file, int line, const volatile void *at,
+                                                   size_t len, const char *why);
+
+void race_is_meant(const volatile void *at, size_t len, const char *why) {
+  if (AnnotateBenignRaceSized) AnnotateBenignRaceSized(__FILE__, __LINE__, at, len, why);
+}
+#else
+void race_is_meant(const volatile void *at, size_t len, const char *why) {
+  (void)at;
+  (void)len;
+  (void)why;
+}
+#endif
 
 void wipe(void *p, size_t len) {
   if (!p || !len) return;

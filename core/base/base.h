@@ -21,6 +21,18 @@
 #define ARRAY_LEN(a)      (sizeof(a) / sizeof((a)[0]))
 #define CACHE_LINE        64
 
+/* Whether ThreadSanitizer looks on. */
+#if defined(__SANITIZE_THREAD__)
+#  define UNDER_TSAN 1
+#elif defined(__has_feature)
+#  if __has_feature(thread_sanitizer)
+#    define UNDER_TSAN 1
+#  endif
+#endif
+#ifndef UNDER_TSAN
+#  define UNDER_TSAN 0
+#endif
+
 /* The struct that holds `ptr` as its `member`. */
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -42,8 +54,11 @@ void *x_realloc(void *p, size_t size) __attribute__((returns_nonnull));
 char *x_strdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *x_strndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull));
 
-/* What ps, top and debuggers call the calling thread; 15 bytes of it. */
-void name_thread(const char *name);
+/*
+ * Tells ThreadSanitizer of memory that one thread writes atomically and another reads by a plain aligned load, which the
+ * machine cannot tear, through code that is not compiled here. Does nothing in other builds.
+ */
+void race_is_meant(const volatile void *at, size_t len, const char *why);
 
 /* Overwrites memory that held a secret; the compiler cannot drop it. */
 void wipe(void *p, size_t len);

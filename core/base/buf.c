@@ -1,7 +1,11 @@
 #include "base/buf.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* From here on what is wanted is somebody's body: without memory for that the process can still do all else. */
+#define LARGE ((size_t)256 * 1024)
 
 void buf_init(struct buf *b, size_t max_bytes) {
   *b = (struct buf){.max = max_bytes};
@@ -24,13 +28,15 @@ void buf_release(struct buf *b) {
 }
 
 /* Room for `cap` bytes and one more: the NUL of a full buffer, for buf_cstr() and vsnprintf(). */
-static void resize(struct buf *b, size_t cap) {
+static int resize(struct buf *b, size_t cap) {
   /* What blocks do not keep need not be copied by hand. */
   bool is_malloc = !b->blocks || (cap >= BLOCK_MAX && (!b->data || b->cap >= BLOCK_MAX));
   if (is_malloc) {
-    b->data = x_realloc(b->data, cap + 1);
+    char *data = cap < LARGE ? x_realloc(b->data, cap + 1) : realloc(b->data, cap + 1);
+    if (!data) return -ENOMEM;
+    b->data = data;
     b->cap = cap;
-    return;
+    return 0;
   }
   size_t size;
   char *data = blocks_take(b->blocks, cap + 1, &size);
@@ -39,6 +45,7 @@ static void resize(struct buf *b, size_t cap) {
   b->data = data;
   b->skip = 0;
   b->cap = size - 1 < b->max ? size - 1 : b->max;
+  return 0;
 }
 
 void buf_adopt(struct buf *b, char *block, size_t size, size_t skip, size_t len) {
@@ -55,8 +62,7 @@ int buf_reserve(struct buf *b, size_t extra) {
   size_t need = b->len + extra, cap = b->cap ? b->cap : 255;
   while (cap < need)
     cap = cap > SIZE_MAX / 4 ? need : cap * 2 + 1;
-  resize(b, cap < b->max ? cap : b->max);
-  return 0;
+  return resize(b, cap < b->max ? cap : b->max);
 }
 
 int buf_append(struct buf *b, const void *bytes, size_t len) {

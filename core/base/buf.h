@@ -4,7 +4,7 @@
  * Invariants: len <= cap <= max (cap may be 0, then data is NULL). The bytes are not NUL-terminated, except
  * right after buf_cstr(). The caller owns the struct, buf owns the bytes. A buffer that was given blocks takes its
  * memory from them and belongs to their thread.
- * Errors: appends return 0 or ERR_TOO_LARGE and change nothing in that case.
+ * Errors: appends return 0, ERR_TOO_LARGE, or -ENOMEM where a large amount was wanted, and change nothing then.
  */
 #ifndef MOONGATE_BASE_BUF_H
 #define MOONGATE_BASE_BUF_H

@@ -2,6 +2,8 @@
 #include "base/clock.h"
 #include "base/redact.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +57,19 @@ static size_t utf8_len(struct span s) {
   return n;
 }
 
-/* Control characters of both sets (below 0x20, 0x7f to 0x9f) and bytes that are no UTF-8 become visible. */
+/*
+ * Whether a character of three bytes is not seen itself and changes how others are: marks and overrides of direction,
+ * separators of lines and paragraphs, what has no width.
+ */
+static bool is_unseen(const unsigned char *p) {
+  if (p[0] == 0xe2 && p[1] == 0x80) return (p[2] >= 0x8b && p[2] <= 0x8f) || (p[2] >= 0xa8 && p[2] <= 0xae);
+  if (p[0] == 0xe2 && p[1] == 0x81) return p[2] >= 0xa0 && p[2] <= 0xaf;
+  return p[0] == 0xef && ((p[1] == 0xbb && p[2] == 0xbf) || (p[1] == 0xbf && p[2] >= 0xb9 && p[2] <= 0xbb));
+}
+
+/*
+ * Control characters of both sets (below 0x20, 0x7f to 0x9f), unseen ones and bytes that are no UTF-8 become visible.
+ */
 static int put_character(struct buf *out, struct span text, size_t len, bool json) {
   unsigned char c = (unsigned char)text.ptr[0];
   if (len == 0) return buf_appendf(out, json ? "\\\\x%02x" : "\\x%02x", c);
@@ -64,6 +78,10 @@ static int put_character(struct buf *out, struct span text, size_t len, bool jso
     c = (unsigned char)text.ptr[1];
     return buf_appendf(out, json ? "\\u%04x" : "\\x%02x", c);
   }
+  const unsigned char *p = (const unsigned char *)text.ptr;
+  if (len == 2 && c == 0xd8 && p[1] == 0x9c) return buf_appendf(out, "\\u061c");
+  if (len == 3 && is_unseen(p))
+    return buf_appendf(out, "\\u%04x", (c & 15u) << 12 | (p[1] & 63u) << 6 | (p[2] & 63u));
   if (c < 0x20 || c == 0x7f) return buf_appendf(out, json ? "\\u%04x" : "\\x%02x", c);
   return buf_append(out, text.ptr, len);
 }
@@ -77,7 +95,25 @@ static void put_escaped(struct buf *out, struct span text, bool json) {
   }
 }
 
-static void put_line(enum log_level level, struct span message) {
+/* ---- the output ---- */
+
+static struct {
+  pthread_mutex_t lock;
+  uint64_t lost; /* lines since the last that was written */
+} output = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/*
+ * A pipe that nobody empties must not hold up who logs: poll() tells that there is room for a whole line, which is not
+ * longer than a page of a pipe, and the lock keeps the room for it.
+ */
+static bool write_locked(struct span line) {
+  struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+  ssize_t n = -1;
+  if (poll(&out, 1, 0) == 1 && out.revents & POLLOUT) n = write(STDERR_FILENO, line.ptr, line.len);
+  return n >= 0;
+}
+
+static void compose(struct buf *line, enum log_level level, struct span message) {
   uint64_t now = clock_wall_ms();
   time_t seconds = (time_t)(now / 1000);
   struct tm utc;
@@ -85,21 +121,38 @@ static void put_line(enum log_level level, struct span message) {
   char when[32];
   size_t len = strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &utc);
   bool json = line_format == LOG_JSON, colour = use_colour;
-  struct buf line;
-  buf_init(&line, LOG_LINE_MAX - 16);
+  buf_init(line, LOG_LINE_MAX - 16);
   if (json) {
-    buf_putf(&line, "{\"time\":\"%.*s.%03uZ\",\"level\":\"%s\",\"message\":\"", (int)len, when,
+    buf_putf(line, "{\"time\":\"%.*s.%03uZ\",\"level\":\"%s\",\"message\":\"", (int)len, when,
              (unsigned)(now % 1000), NAMES[level]);
   } else {
-    buf_putf(&line, "%s%.*s.%03uZ %-5s ", colour ? COLOURS[level] : "", (int)len, when,
-             (unsigned)(now % 1000), NAMES[level]);
+    buf_putf(line, "%s%.*s.%03uZ %-5s ", colour ? COLOURS[level] : "", (int)len, when, (unsigned)(now % 1000),
+             NAMES[level]);
   }
-  put_escaped(&line, message, json);
-  line.max = LOG_LINE_MAX;
-  buf_put_str(&line, json ? "\"}" : colour && *COLOURS[level] ? "\x1b[0m" : "");
-  buf_put_str(&line, "\n");
-  ssize_t written = write(STDERR_FILENO, line.data, line.len);
-  (void)written;
+  put_escaped(line, message, json);
+  line->max = LOG_LINE_MAX;
+  buf_put_str(line, json ? "\"}" : colour && *COLOURS[level] ? "\x1b[0m" : "");
+  buf_put_str(line, "\n");
+}
+
+static bool tell_lost_locked(void) {
+  char text[96];
+  int len = snprintf(text, sizeof text, "%llu lines before this one were lost: standard error took none",
+                     (unsigned long long)output.lost);
+  struct buf line;
+  compose(&line, LOG_WARN, span_make(text, (size_t)len));
+  bool is_told = write_locked(buf_span(&line));
+  buf_release(&line);
+  return is_told;
+}
+
+static void put_line(enum log_level level, struct span message) {
+  struct buf line;
+  compose(&line, level, message);
+  pthread_mutex_lock(&output.lock);
+  if (output.lost && tell_lost_locked()) output.lost = 0;
+  if (output.lost || !write_locked(buf_span(&line))) output.lost++;
+  pthread_mutex_unlock(&output.lock);
   buf_release(&line);
 }
 

@@ -1,8 +1,9 @@
 /*
  * log: one line per event on standard error, as text for people or JSON for collectors.
  *
- * Thread: any; a line is one write(2). Control characters in arguments are escaped, loaded secrets redacted,
- * lines cut at LOG_LINE_MAX bytes. A full disk or closed pipe loses lines, never the service.
+ * Thread: any; a line is one write(2). Control characters in arguments are escaped, and those that change how a line
+ * reads; loaded secrets are redacted, lines cut at LOG_LINE_MAX bytes. A full disk, or a pipe that is closed or that
+ * nobody empties, loses lines, never the service; the next line that is taken tells how many.
  */
 #ifndef MOONGATE_BASE_LOG_H
 #define MOONGATE_BASE_LOG_H

@@ -145,6 +145,13 @@ void redact_remove(struct span secret) {
   pthread_rwlock_unlock(&known.lock);
 }
 
+bool redact_knows_any(void) {
+  pthread_rwlock_rdlock(&known.lock);
+  bool knows = known.n > 0;
+  pthread_rwlock_unlock(&known.lock);
+  return knows;
+}
+
 bool redact_finds(struct span text) {
   bool found = false;
   pthread_rwlock_rdlock(&known.lock);
@@ -157,32 +164,56 @@ bool redact_finds(struct span text) {
 /* ---- the filter ---- */
 
 /*
- * The first run of bytes from `from` on that one or several secrets cover: secrets that lie in each other or
- * overlap are one run, so that no rest of one remains when the other goes.
+ * One walk over the text, whatever it holds: a provider may send nothing but its own key. Each secret's next place is
+ * looked for once it lies behind what has been dealt with, never from the start again.
  */
-static bool find_run_locked(struct span text, size_t from, size_t *start, size_t *end) {
-  const char *first = NULL;
-  size_t len = 0;
+struct walk {
+  struct span text;
+  size_t *next; /* by secret: where it begins next; NOWHERE: not any more */
+};
+
+#define NOWHERE SIZE_MAX
+
+static void look_locked(struct walk *w, size_t i, size_t from) {
+  size_t len = known.secrets[i].len;
+  const char *hit = NULL;
+  if (from <= w->text.len && w->text.len - from >= len)
+    hit = find_secret(span_make(w->text.ptr + from, w->text.len - from), &known.secrets[i]);
+  w->next[i] = hit ? (size_t)(hit - w->text.ptr) : NOWHERE;
+}
+
+/* The walk over a text that holds a secret; false when it holds none. */
+static bool begin_locked(struct walk *w, struct span text) {
+  bool found = false;
+  *w = (struct walk){.text = text, .next = x_malloc(known.n * sizeof *w->next)};
   for (size_t i = 0; i < known.n; i++) {
-    const char *hit = find_secret(span_make(text.ptr + from, text.len - from), &known.secrets[i]);
-    if (!hit || (first && hit > first) || (hit == first && known.secrets[i].len < len)) continue;
-    first = hit;
-    len = known.secrets[i].len;
+    look_locked(w, i, 0);
+    found = found || w->next[i] != NOWHERE;
   }
-  if (!first) return false;
-  *start = (size_t)(first - text.ptr);
-  *end = *start + len;
+  if (!found) free(w->next);
+  return found;
+}
+
+/*
+ * The next run of bytes that one or several secrets cover: secrets that lie in each other or overlap are one run, so
+ * that no rest of one remains when the other goes.
+ */
+static bool take_run_locked(struct walk *w, size_t *start, size_t *end) {
+  *start = NOWHERE;
+  for (size_t i = 0; i < known.n; i++)
+    if (w->next[i] < *start) *start = w->next[i];
+  if (*start == NOWHERE) return false;
+  *end = *start + 1;
   bool has_grown;
   do {
     has_grown = false;
     for (size_t i = 0; i < known.n; i++) {
-      /* Only a hit that starts inside the run and ends behind it fits this window. */
-      size_t n = known.secrets[i].len, at = *end + 1 > *start + n ? *end + 1 - n : *start;
-      size_t stop = *end + n - 1 < text.len ? *end + n - 1 : text.len;
-      const char *hit = find_secret(span_make(text.ptr + at, stop - at), &known.secrets[i]);
-      if (!hit) continue;
-      *end = (size_t)(hit - text.ptr) + n;
-      has_grown = true;
+      while (w->next[i] < *end) {
+        size_t stop = w->next[i] + known.secrets[i].len;
+        has_grown = has_grown || stop > *end;
+        *end = stop > *end ? stop : *end;
+        look_locked(w, i, w->next[i] + 1);
+      }
     }
   } while (has_grown);
   return true;
@@ -190,18 +221,28 @@ static bool find_run_locked(struct span text, size_t from, size_t *start, size_t
 
 bool redact_apply(struct buf *text) {
   if (text->len == 0) return false;
-  bool found = false;
-  size_t from = 0, start, end;
+  struct walk w;
   pthread_rwlock_rdlock(&known.lock);
-  while (find_run_locked(buf_span(text), from, &start, &end)) {
-    found = true;
-    size_t run = end - start, tail = text->len - end, mask = sizeof MASK - 1;
-    /* When the mask would not fit, it is cut to what there is room for: never the other way round. */
-    if (mask > run && buf_reserve(text, mask - run)) mask = run;
-    memmove(text->data + start + mask, text->data + end, tail);
-    memcpy(text->data + start, MASK, mask);
-    text->len = start + mask + tail;
-    from = start + mask;
+  bool found = begin_locked(&w, buf_span(text));
+  if (found) {
+    struct buf clean;
+    buf_init(&clean, text->max);
+    size_t from = 0, start, end, left = text->max - text->len; /* what the whole may still grow by */
+    while (take_run_locked(&w, &start, &end)) {
+      size_t run = end - start, mask = sizeof MASK - 1;
+      /* When the mask would not fit, it is cut to what there is room for: never the other way round. */
+      if (mask > run && mask - run > left) mask = run;
+      left = left + run - mask;
+      buf_put(&clean, text->data + from, start - from);
+      buf_put(&clean, MASK, mask);
+      from = end;
+    }
+    buf_put(&clean, text->data + from, text->len - from);
+    wipe(text->data, text->len);
+    buf_clear(text);
+    buf_put_span(text, buf_span(&clean));
+    buf_release(&clean);
+    free(w.next);
   }
   pthread_rwlock_unlock(&known.lock);
   return found;

@@ -32,6 +32,8 @@ bool redact_apply(struct buf *text);
 bool redact_digits(struct buf *text);
 /* True when `text` contains a loaded secret. */
 bool redact_finds(struct span text);
+/* Whether there is any secret that others must not see. */
+bool redact_knows_any(void);
 void redact_forget_all(void);
 
 #endif

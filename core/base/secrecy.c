@@ -1,116 +1,56 @@
 #include "base/secrecy.h"
 
-#include <strings.h>
+#include "base/base.h"
+
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#define DIGITS     64
-#define HIDDEN_MAX 40
-
 extern char **environ;
 
-static bool has_begun;
+static bool is_sealed;
 
-/* What was overwritten, and where. In pages of their own: locked, in no core dump, empty in a child. */
-struct hidden {
-  const char *entry;
-  size_t at;
-  char digits[DIGITS];
-};
+static char **copy_environment(size_t n, size_t text_bytes) {
+  size_t bytes = (n + 1) * sizeof *environ + text_bytes;
+  /* cppcheck-suppress invalidFunctionArg ; -1 is what an anonymous mapping takes */
+  void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) return NULL;
+  (void)mlock(at, bytes);
+  (void)madvise(at, bytes, MADV_DONTDUMP);
+  char **copy = at, *text = (char *)(copy + n + 1);
+  for (size_t i = 0; i < n; i++) {
+    size_t len = strlen(environ[i]) + 1;
+    copy[i] = memcpy(text, environ[i], len);
+    text += len;
+  }
+  copy[n] = NULL;
+  return copy;
+}
 
-static struct vault {
-  unsigned n;
-  struct hidden list[HIDDEN_MAX];
-} * vault;
+void secrecy_hide_environment(void) {
+  size_t n = 0, bytes = 0;
+  while (environ && environ[n])
+    bytes += strlen(environ[n++]) + 1;
+  char **copy = n ? copy_environment(n, bytes) : NULL;
+  if (!copy) return;
+  for (size_t i = 0; i < n; i++) {
+    char *value = strchr(environ[i], '=');
+    if (value) wipe(value + 1, strlen(value + 1));
+  }
+  environ = copy;
+}
 
-void secrecy_begin(void) {
-  has_begun = true;
+void secrecy_forbid_core(void) {
   struct rlimit none = {0, 0};
   (void)setrlimit(RLIMIT_CORE, &none);
-  (void)prctl(PR_SET_DUMPABLE, 0);
 }
 
-void secrecy_end(void) {
-  if (!has_begun) return;
-  has_begun = false;
-  (void)prctl(PR_SET_DUMPABLE, 1);
+void secrecy_seal(void) {
+  is_sealed = prctl(PR_SET_DUMPABLE, 0) == 0;
 }
 
-static struct span without_prefix(struct span text) {
-  bool has_prefix = text.len >= 2 && text.ptr[0] == '0' && ascii_lower(text.ptr[1]) == 'x';
-  return has_prefix ? span_make(text.ptr + 2, text.len - 2) : text;
-}
-
-static struct vault *open_vault(void) {
-  if (vault) return vault;
-  void *at = mmap(NULL, sizeof *vault, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (at == MAP_FAILED) return NULL;
-  (void)mlock(at, sizeof *vault);
-  (void)madvise(at, sizeof *vault, MADV_DONTDUMP);
-  (void)madvise(at, sizeof *vault, MADV_WIPEONFORK);
-  vault = at;
-  return vault;
-}
-
-/* Without room for it the next process has no key; that is told there. */
-static void hide(char *entry, size_t at) {
-  struct vault *v = open_vault();
-  if (v && v->n < HIDDEN_MAX) {
-    struct hidden *h = &v->list[v->n++];
-    h->entry = entry;
-    h->at = at;
-    memcpy(h->digits, entry + at, DIGITS);
-  }
-  memset(entry + at, '*', DIGITS);
-}
-
-void secrecy_mask_environment(struct span key) {
-  struct span digits = without_prefix(key);
-  if (digits.len != DIGITS || secrecy_is_mask(key)) return;
-  for (char **entry = environ; entry && *entry; entry++) {
-    size_t len = strlen(*entry);
-    for (size_t at = 0; at + DIGITS <= len; at++)
-      if (strncasecmp(*entry + at, digits.ptr, DIGITS) == 0) hide(*entry, at);
-  }
-}
-
-static size_t count_digits(const char *s) {
-  size_t n = 0;
-  while ((s[n] >= '0' && s[n] <= '9') || (ascii_lower(s[n]) >= 'a' && ascii_lower(s[n]) <= 'f'))
-    n++;
-  return n;
-}
-
-bool secrecy_mask_all(void) {
-  bool found = false;
-  for (char **entry = environ; entry && *entry; entry++) {
-    const char *value = strchr(*entry, '=');
-    for (size_t at = value ? (size_t)(value - *entry) : 0, n; value && (*entry)[at]; at += n ? n : 1) {
-      n = count_digits(*entry + at);
-      if (n != DIGITS) continue;
-      hide(*entry, at);
-      found = true;
-    }
-  }
-  return found;
-}
-
-char *secrecy_unmasked(const char *entry) {
-  char *out = NULL;
-  for (unsigned i = 0; vault && i < vault->n; i++) {
-    const struct hidden *h = &vault->list[i];
-    if (h->entry != entry) continue;
-    if (!out) out = x_strdup(entry);
-    memcpy(out + h->at, h->digits, DIGITS);
-  }
-  return out;
-}
-
-bool secrecy_is_mask(struct span text) {
-  text = without_prefix(text);
-  if (text.len != DIGITS) return false;
-  for (size_t i = 0; i < text.len; i++)
-    if (text.ptr[i] != '*') return false;
-  return true;
+void secrecy_unseal(void) {
+  if (is_sealed) (void)prctl(PR_SET_DUMPABLE, 1);
+  is_sealed = false;
 }

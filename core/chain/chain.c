@@ -108,11 +108,13 @@ void chain_note(struct chain *c, bool has_records) {
 static void on_first_round(struct wheel_timer *t) {
   struct chain *c = container_of(t, struct chain, round_timer);
   c->is_first_round_over = true;
+  tell_status(c);
   if (c->has_news && plan_is_outdated(c->plan, c->registry)) {
     c->has_news = false;
     c->ops->on_records(c->context);
+  } else {
+    tell_nothing(c);
   }
-  tell_status(c);
   c->ops->on_first_round(c->context);
 }
 

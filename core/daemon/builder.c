@@ -4,10 +4,10 @@
 #include "daemon/builder.h"
 
 #include "base/redact.h"
+#include "base/thread.h"
 #include "script/abi.h"
 #include "script/canary.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -70,10 +70,9 @@ static void on_message(struct loop_message *m) {
 
 static void *build(void *arg) {
   struct builder *b = arg;
-  name_thread("builder");
+  thread_name("builder");
   (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BUILD_NICE);
   if (builder_try(&b->report, b->plan, b->exports ? b->exports[0] : NULL)) b->all = make_all(b);
-  b->message.on_loop = on_message;
   loop_post(b->loop, &b->message);
   return NULL;
 }
@@ -81,13 +80,13 @@ static void *build(void *arg) {
 void builder_start(struct builder *b) {
   b->all = NULL;
   settings_report_init(&b->report);
-  /* Signals are control's. */
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  REQUIRE(pthread_create(&b->thread, NULL, build, b) == 0);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  b->is_running = true;
+  b->message.on_loop = on_message;
+  int err = thread_start(&b->thread, build, b);
+  b->is_running = err == 0;
+  if (!err) return;
+  b->report.n_problems = 1;
+  buf_putf(&b->report.problems, "the system gives no thread for it: %s\n", err_text(err));
+  loop_post(b->loop, &b->message);
 }
 
 void builder_join(struct builder *b) {

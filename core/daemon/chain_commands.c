@@ -86,7 +86,8 @@ static int run(struct session_of_a_command *s, const char *config, const char *p
   settings_report_init(&s->report);
   s->code = 1;
   bool is_loaded = load(s, config, provider);
-  if (s->report.key) secrecy_begin();
+  if (redact_knows_any()) secrecy_forbid_core();
+  if (s->report.key) secrecy_seal();
   if (is_loaded && !s->plan->settings.chain.nodes[0]) {
     (void)fprintf(stderr,
                   "moongate: no node of the chain is named: --rpc https://evmrpc.0g.ai, or RPC_ENDPOINT\n");
@@ -107,7 +108,7 @@ static int run(struct session_of_a_command *s, const char *config, const char *p
   plan_unref(&s->plan);
   settings_report_release(&s->report);
   registry_free(s->registry);
-  secrecy_end();
+  secrecy_unseal();
   redact_forget_all();
   return s->code;
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/redact.h"
 #include "base/secrecy.h"
+#include "base/thread.h"
 #include "flow/onchain.h"
 #include "script/guard.h"
 
@@ -14,8 +15,9 @@
 #include <unistd.h>
 
 #define FIRST_ROUND_MS 1000
-#define CHAIN_ROUND_MS 5000 /* the start waits no longer for the chain */
-#define LOAD_MS        5000 /* a start waits so long for stored sessions */
+#define CHAIN_ROUND_MS 5000  /* the start waits no longer for the chain */
+#define LOAD_MS        5000  /* a start waits so long for stored sessions */
+#define LOAD_NEXT_MS   30000 /* and one that takes over, since the other one serves meanwhile */
 #define LOAD_LOOK_MS   10
 #define SESSION_SHARDS 256
 #define SWEEP_MS       1000
@@ -25,6 +27,8 @@
 /* Standard streams, files, control's loop; a worker's loop, listener and reserve. */
 #define OWN_DESCRIPTORS            40
 #define OWN_DESCRIPTORS_PER_WORKER 10
+
+static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
 /* The next line without its end, which leaves the text. */
 static struct span take_line(struct span *text) {
@@ -129,10 +133,8 @@ static void start_joining(struct control *c) {
   struct joiner *j = x_calloc(1, sizeof *j);
   j->control = c;
   j->message.on_loop = on_joined;
-  pthread_t t;
-  REQUIRE(pthread_create(&t, NULL, join_workers, j) == 0);
-  c->joiner = t;
-  c->is_joining = true;
+  c->is_joining = thread_start(&c->joiner, join_workers, j) == 0;
+  if (!c->is_joining) (void)join_workers(j); /* a second signal is not heard then */
 }
 
 /* How long what runs may take. */
@@ -269,7 +271,6 @@ static void serve(struct control *c) {
     int fds[HANDOVER_FDS_MAX];
     unsigned n_fds = take_sockets(c, i, fds);
     if (worker_start(&c->workers[i], i, &c->shared, g, fds, n_fds, err) == 0) continue;
-    if (!c->workers[i].is_started) generation_free(g);
     cannot_start(c, i, err);
     return;
   }
@@ -399,13 +400,22 @@ static unsigned count_workers(const struct settings *s) {
   return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
 }
 
+/* Until there is somebody who hears them, signals wait: none of them may end a start half-way, as some would. */
+static void hold_signals(int how) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (size_t i = 0; i < ARRAY_LEN(SIGNALS); i++)
+    sigaddset(&set, SIGNALS[i]);
+  (void)pthread_sigmask(how, &set, NULL);
+}
+
 static void run_loop(struct control *c, struct settings_report *report) {
-  static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
-  for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+  for (size_t i = 0; i < ARRAY_LEN(SIGNALS); i++) {
     (void)uv_signal_init(&c->loop.uv, &c->signals[i]);
     c->signals[i].data = c;
-    (void)uv_signal_start(&c->signals[i], on_signal, numbers[i]);
+    (void)uv_signal_start(&c->signals[i], on_signal, SIGNALS[i]);
   }
+  hold_signals(SIG_UNBLOCK);
   struct upstream_options up = {.ca_file = c->plan->settings.tls_ca,
                                 .idle_ms = 55000,
                                 .is_curl_only = strcmp(c->plan->settings.upstream, "curl") == 0};
@@ -414,7 +424,7 @@ static void run_loop(struct control *c, struct settings_report *report) {
   c->prober.on_first_round = on_first_round;
   c->prober.judge = reload_judge_probe;
   c->prober.context = c;
-  c->load_until_ms = loop_now_ms(&c->loop) + LOAD_MS;
+  c->load_until_ms = loop_now_ms(&c->loop) + (c->inherited.takes_over ? LOAD_NEXT_MS : LOAD_MS);
   c->chain = chain_new(&c->loop, c->upstream, c->registry, c->inherited.tally, &CHAIN_OPS, c);
   reload_take_key(c, report);
   chain_adopt(c->chain, c->plan);
@@ -423,7 +433,7 @@ static void run_loop(struct control *c, struct settings_report *report) {
   loop_timer_start(&c->loop, &c->sweep_timer, on_sweep, SWEEP_MS);
   prober_adopt(&c->prober, c->plan);
   (void)uv_run(&c->loop.uv, UV_RUN_DEFAULT);
-  for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+  for (size_t i = 0; i < ARRAY_LEN(SIGNALS); i++)
     uv_close((uv_handle_t *)&c->signals[i], NULL);
 }
 
@@ -448,7 +458,7 @@ static void release(struct control *c) {
   loop_timer_stop(&c->loop, &c->window_timer);
   chain_free(c->chain);
   c->chain = NULL;
-  secrecy_end();
+  secrecy_unseal();
   upstream_free(c->upstream);
   if (c->job) builder_join(&c->job->builder);
   loop_close(&c->loop); /* frees the generations that workers returned */
@@ -475,10 +485,19 @@ static void release(struct control *c) {
 int control_run(const struct options *o, struct span text, void (*on_listening)(uint16_t port)) {
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
+  (void)signal(SIGUSR1, SIG_IGN); /* to others it means that log files have moved */
+  hold_signals(SIG_BLOCK);
   raise_descriptor_limit();
   struct control c = {.options = o, .text = text, .on_listening = on_listening, .registry = registry_new()};
-  handover_take(&c.inherited);
+  handover_take(&c.inherited); /* before descriptors of our own may pass for inherited ones */
   c.parent_channel = c.inherited.channel;
+  int err = loop_init(&c.loop);
+  if (err) {
+    (void)fprintf(stderr, "moongate: cannot make an event loop: %s\n", err_text(err));
+    sockets_release(&c.inherited.sockets);
+    registry_free(c.registry);
+    return 1;
+  }
   struct settings_report report;
   settings_report_init(&report);
   struct plan *plan = reload_load_plan(&report, o, text, c.registry);
@@ -489,11 +508,13 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
                   report.n_problems == 1 ? "" : "s");
     settings_report_release(&report);
     sockets_release(&c.inherited.sockets);
+    loop_close(&c.loop);
     registry_free(c.registry);
     redact_forget_all();
     return 1;
   }
-  if (report.key) secrecy_begin();
+  if (redact_knows_any()) secrecy_forbid_core();
+  if (report.key) secrecy_seal();
   pthread_mutex_init(&c.shared.status_lock, NULL);
   list_init(&c.waiting);
   reload_take_plan(&c, plan, false);
@@ -505,8 +526,6 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   REQUIRE(c.shared.in_hand);
   memset(c.shared.in_hand, 0, c.n_workers * sizeof *c.shared.in_hand);
   c.shared.n_workers = c.n_workers;
-  int code = loop_init(&c.loop);
-  REQUIRE(code == 0);
   c.shared.sessions =
       session_table_new(plan->settings.max_sessions, plan->settings.session_timeout_ms, SESSION_SHARDS);
   session_table_expect_filers(c.shared.sessions, c.n_workers);
@@ -522,9 +541,9 @@ int control_run(const struct options *o, struct span text, void (*on_listening)(
   if ((c.inherited.sockets.n || port_is_free(&plan->settings)) && bind_sockets(&c)) {
     guard_start();
     open_session_store(&c);
-    REQUIRE(pthread_create(&c.tester, NULL, test_guard, &c) == 0);
+    bool is_testing = thread_start(&c.tester, test_guard, &c) == 0;
     run_loop(&c, &report);
-    (void)pthread_join(c.tester, NULL);
+    if (is_testing) (void)pthread_join(c.tester, NULL);
   } else {
     c.exit_code = 1;
     struct upstream_options up = {0};

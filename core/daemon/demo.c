@@ -1,9 +1,9 @@
 #include "daemon/demo.h"
 #include "base/embedded.h"
+#include "base/thread.h"
 #include "daemon/control.h"
 #include "sim/sim_provider.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -86,11 +86,7 @@ int demo_main(const struct options *o) {
   REQUIRE(code == 0);
   bool ok = open_providers(&s);
   pthread_t thread;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  REQUIRE(pthread_create(&thread, NULL, run, &s) == 0);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  REQUIRE(thread_start(&thread, run, &s) == 0);
   code = 1;
   if (ok) {
     struct options with_name = *o;

@@ -1,7 +1,6 @@
 #include "daemon/handover.h"
 
 #include "base/err.h"
-#include "base/secrecy.h"
 #include "base/span.h"
 #include "net/listener.h"
 
@@ -126,6 +125,7 @@ void handover_take(struct inherited *out) {
     out->sockets.is_fixed = out->sockets.n > 0;
   }
   out->is_supervised = handover_is_supervised();
+  out->takes_over = channel && strstr(channel, ",next");
   out->channel = take_number(span_make(channel, channel ? strcspn(channel, ",") : 0));
   const char *tally = getenv(HANDOVER_TALLY);
   out->tally = take_number(span_make(tally, tally ? strlen(tally) : 0));
@@ -232,34 +232,23 @@ static bool is_left_out(const char *entry, bool is_bound) {
   return is_bound && (strncmp(entry, "NOTIFY_SOCKET=", 14) == 0 || strncmp(entry, "WATCHDOG_", 9) == 0);
 }
 
-/*
- * The environment of a child: a wallet's key is in it as it was in ours when we started. Texts of our own come last and
- * are its only ones to be freed.
- */
+/* The environment of a child; texts of our own come last and are its only ones to be freed. */
 static char **make_environment(const struct sockets *sockets, unsigned n_sockets, bool has_tally,
-                               bool is_bound, size_t *first_own) {
+                               enum handover_role role, size_t *first_own) {
+  bool is_bound = role != HANDOVER_NEXT;
   size_t n = 0, k = 0;
   while (environ[n])
     n++;
-  char **env = x_calloc(n + 4, sizeof *env), **own = x_calloc(n + 1, sizeof *own);
-  size_t n_own = 0;
-  for (size_t i = 0; i < n; i++) {
-    if (is_left_out(environ[i], is_bound)) continue;
-    char *whole = secrecy_unmasked(environ[i]);
-    if (whole)
-      own[n_own++] = whole;
-    else
-      env[k++] = environ[i];
-  }
+  char **env = x_calloc(n + 4, sizeof *env);
+  for (size_t i = 0; i < n; i++)
+    if (!is_left_out(environ[i], is_bound)) env[k++] = environ[i];
   *first_own = k;
-  for (size_t i = 0; i < n_own; i++)
-    env[k++] = own[i];
-  free(own);
   char list[HANDOVER_FDS_MAX * 4 + sizeof HANDOVER_LISTEN + 3], text[64];
   size_t len = (size_t)snprintf(list, sizeof list, "%s=%s", HANDOVER_LISTEN, sockets->is_fixed ? "!" : "");
   for (unsigned i = 0; i < n_sockets; i++)
     len += (size_t)snprintf(list + len, sizeof list - len, "%s%u", i ? "," : "", FIRST_FD + 1 + i);
-  (void)snprintf(text, sizeof text, "%s=%d%s", HANDOVER_CHANNEL, FIRST_FD, is_bound ? ",supervised" : "");
+  (void)snprintf(text, sizeof text, "%s=%d%s%s", HANDOVER_CHANNEL, FIRST_FD,
+                 role == HANDOVER_BOUND ? "" : ",next", is_bound ? ",supervised" : "");
   env[k++] = x_strdup(text);
   if (n_sockets) env[k++] = x_strdup(list);
   (void)snprintf(text, sizeof text, "%s=%u", HANDOVER_TALLY, FIRST_FD + 1 + n_sockets);
@@ -282,7 +271,7 @@ static void become(char *const *argv, char *const *env, const int *high, unsigne
   (void)close_range(FIRST_FD + n, ~0u, 0);
   sigset_t none;
   sigemptyset(&none);
-  static const int numbers[] = {SIGPIPE, SIGHUP, SIGTERM, SIGINT, SIGUSR2, SIGCHLD, SIGXFSZ};
+  static const int numbers[] = {SIGPIPE, SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGCHLD, SIGXFSZ};
   for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
     (void)signal(numbers[i], SIG_DFL);
   (void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -294,7 +283,7 @@ static void become(char *const *argv, char *const *env, const int *high, unsigne
   _exit(127);
 }
 
-pid_t handover_spawn(char *const *argv, const struct sockets *sockets, int tally, bool is_bound,
+pid_t handover_spawn(char *const *argv, const struct sockets *sockets, int tally, enum handover_role role,
                      int *channel) {
   int pair[2], high[HANDOVER_FDS_MAX + 2];
   unsigned n_sockets = sockets->n < HANDOVER_FDS_MAX ? sockets->n : HANDOVER_FDS_MAX, n = 0;
@@ -310,10 +299,10 @@ pid_t handover_spawn(char *const *argv, const struct sockets *sockets, int tally
       n++;
   }
   (void)close(pair[1]);
-  pid_t parent = is_bound ? getpid() : 0, pid = err;
+  pid_t parent = role == HANDOVER_NEXT ? 0 : getpid(), pid = err;
   if (!err) {
     size_t first_own;
-    char **env = make_environment(sockets, n_sockets, tally >= 0, is_bound, &first_own);
+    char **env = make_environment(sockets, n_sockets, tally >= 0, role, &first_own);
     /* A handler of ours must not run in the child before it has its own. */
     sigset_t all, before;
     sigfillset(&all);
@@ -322,10 +311,8 @@ pid_t handover_spawn(char *const *argv, const struct sockets *sockets, int tally
     if (pid == 0) become(argv, env, high, n, parent);
     if (pid < 0) pid = -errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    for (size_t i = first_own; env[i]; i++) {
-      wipe(env[i], strlen(env[i]));
+    for (size_t i = first_own; env[i]; i++)
       free(env[i]);
-    }
     free(env);
   }
   while (n)

@@ -41,6 +41,14 @@ struct inherited {
   int tally;          /* -1: there is none */
   int channel;        /* to the process that started this one, -1: it does not listen */
   bool is_supervised; /* that is a supervisor, which outlives this process */
+  bool takes_over;    /* another process serves until this one is ready */
+};
+
+/* How a child stands to the process that starts it, and to the one that serves. */
+enum handover_role {
+  HANDOVER_NEXT, /* replaces its parent */
+  HANDOVER_BOUND, /* has a supervisor for its parent: SIGTERM when that ends, which talks to the service manager */
+  HANDOVER_BOUND_NEXT, /* likewise, and replaces another child of it */
 };
 
 /* Whether a supervisor has started this process. */
@@ -60,11 +68,10 @@ void handover_say(int channel, char letter, const struct sockets *sockets);
 int handover_hear(int channel, struct sockets *sockets) MUST_CHECK;
 
 /*
- * Starts argv with the sockets, the tally (-1: none) and a new channel, whose near end goes to *channel. Returns the process's number, or a
- * negative error. A child that `is_bound` gets SIGTERM when the thread that called this ends, and leaves it to its
- * parent to talk to the service manager.
+ * Starts argv with the sockets, the tally (-1: none) and a new channel, whose near end goes to *channel. Returns the
+ * process's number, or a negative error. To be called on the thread that lives as long as the process.
  */
-pid_t handover_spawn(char *const *argv, const struct sockets *sockets, int tally, bool is_bound,
+pid_t handover_spawn(char *const *argv, const struct sockets *sockets, int tally, enum handover_role role,
                      int *channel) MUST_CHECK;
 
 #endif

@@ -1,4 +1,5 @@
 /* main: parses the command line and hands over to the command. */
+#include "base/secrecy.h"
 #include "daemon/chain_commands.h"
 #include "daemon/control.h"
 #include "daemon/demo.h"
@@ -9,8 +10,10 @@
 #include "daemon/verify_command.h"
 #include "net/upstream.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static int run_command(const struct options *o) {
   switch (o->command) {
@@ -27,8 +30,19 @@ static int run_command(const struct options *o) {
   }
 }
 
+/* One that is closed would be the number of a client's connection, which would be sent what is meant for the log. */
+static void open_standard_streams(void) {
+  int fd;
+  do
+    fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) (void)close(fd);
+}
+
 int main(int argc, char **argv) {
   static struct options o;
+  open_standard_streams();
+  secrecy_hide_environment();
   /* Fixed thresholds: large request bodies are mapped, grow without copies, and go back to the system when freed. */
   (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
   (void)mallopt(M_TRIM_THRESHOLD, 512 * 1024);

@@ -325,7 +325,8 @@ void reload_take_key(struct control *c, struct settings_report *report) {
   if (has_key && !key_is_locked(report->key))
     log_warn("the wallet's key cannot be kept out of swap: raise the limit of locked memory (ulimit -l)");
   if (!chain_take_key(c->chain, &report->key)) log_warn("the wallet's key changes with a restart only");
-  if (has_key) secrecy_begin();
+  if (redact_knows_any()) secrecy_forbid_core();
+  if (has_key) secrecy_seal();
 }
 
 /* From the configuration; false when that has ended the job. */

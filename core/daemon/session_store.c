@@ -4,13 +4,12 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/siphash.h"
+#include "base/thread.h"
 #include "model/session_codec.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +21,7 @@
 #define TRY_AGAIN_MS   5000
 #define EXPIRE_MS      10000
 #define BUSY_MS        2000
+#define LAST_TRIES     2 /* of what is left at the end, while another process holds the file */
 #define BATCH_MAX      ((size_t)16 << 20) /* filed while the disk stands still; what is beyond is not kept */
 #define PAGE_BYTES     4096
 #define APPLICATION_ID 1296515923 /* "MGCS" */
@@ -55,8 +55,8 @@ struct session_store {
   /* The thread's own: */
   sqlite3 *db;
   sqlite3_stmt *statements[STATEMENT_N];
-  struct buf writing;
-  int64_t last_id; /* of the batches that were read */
+  struct buf writing; /* filed and not written yet: another process may hold the file for a while */
+  int64_t last_id;    /* of the batches that were read */
   bool has_complained, was_locked;
 
   /* Atomics, relaxed. */
@@ -106,6 +106,10 @@ static void close_db(struct session_store *s) {
   s->db = NULL;
 }
 
+static bool is_locked(int code) {
+  return code == SQLITE_BUSY || code == SQLITE_LOCKED;
+}
+
 static bool run_sql(struct session_store *s, const char *sql) {
   return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
@@ -138,7 +142,7 @@ static enum opened look_inside(struct session_store *s) {
       !get_number(s, "PRAGMA user_version", &version) ||
       !get_number(s, "SELECT count(*) FROM sqlite_master", &n_tables)) {
     int code = sqlite3_errcode(s->db);
-    if (code == SQLITE_BUSY || code == SQLITE_LOCKED) return OPEN_LATER;
+    if (is_locked(code)) return OPEN_LATER;
     complain_db(s, "it cannot be read");
     return code == SQLITE_CORRUPT ? OPEN_DAMAGED : OPEN_NEVER;
   }
@@ -186,9 +190,7 @@ static enum opened open_db(struct session_store *s) {
     if (result == OPENED && !prepare(s)) code = sqlite3_errcode(s->db);
   }
   if (result == OPENED && code != SQLITE_OK) {
-    result = code == SQLITE_BUSY || code == SQLITE_LOCKED ? OPEN_LATER
-             : code == SQLITE_CORRUPT                     ? OPEN_DAMAGED
-                                                          : OPEN_NEVER;
+    result = is_locked(code) ? OPEN_LATER : code == SQLITE_CORRUPT ? OPEN_DAMAGED : OPEN_NEVER;
     if (result == OPEN_NEVER) complain_db(s, "it cannot be opened");
   }
   if (result == OPENED) return result;
@@ -268,8 +270,8 @@ static bool insert(struct session_store *s, int *code) {
   return ok;
 }
 
-/* Room inside the bound is made by the oldest; a disk that is full stays so. */
-static void write_batch(struct session_store *s) {
+/* False: later. Room inside the bound is made by the oldest; a disk that is full stays so. */
+static bool write_batch(struct session_store *s) {
   int code = SQLITE_OK, ignored;
   bool ok = insert(s, &code);
   for (int i = 0; !ok && code == SQLITE_FULL && i < 8; i++)
@@ -277,12 +279,13 @@ static void write_batch(struct session_store *s) {
   if (ok) {
     if (s->has_complained) log_info("sessionStore %s: sessions are kept again", s->path);
     s->has_complained = false;
-    return;
+    return true;
   }
   if (code == SQLITE_CORRUPT)
     put_aside(s);
   else
     complain(s, "it cannot be written", code == SQLITE_FULL ? "the disk is full" : sqlite3_errmsg(s->db));
+  return !is_locked(code);
 }
 
 static void expire(struct session_store *s) {
@@ -323,20 +326,26 @@ static struct timespec in_ms(unsigned ms) {
   return t;
 }
 
-/* Waits for something to do; true when the store closes. What was filed is in s->writing afterwards. */
+/*
+ * Waits for something to do; true when the store closes. What was filed is in s->writing afterwards, unless something from
+ * before is still there.
+ */
 static bool take_filed(struct session_store *s) {
   int err = 0;
+  bool is_left = s->writing.len > 0;
   struct timespec until = in_ms(IDLE_MS);
   pthread_mutex_lock(&s->lock);
-  while (s->filed.len == 0 && !s->is_stopping && err == 0)
+  while ((s->filed.len == 0 || is_left) && !s->is_stopping && err == 0)
     err = pthread_cond_timedwait(&s->wake, &s->lock, &until);
   err = 0;
   until = in_ms(FLUSH_MS);
-  while (s->filed.len && !s->is_stopping && err == 0)
+  while (s->filed.len && !is_left && !s->is_stopping && err == 0)
     err = pthread_cond_timedwait(&s->wake, &s->lock, &until);
-  struct buf filed = s->filed;
-  s->filed = s->writing;
-  s->writing = filed;
+  if (!is_left) {
+    struct buf filed = s->filed;
+    s->filed = s->writing;
+    s->writing = filed;
+  }
   uint64_t n_lost = s->n_lost;
   s->n_lost = 0;
   bool is_stopping = s->is_stopping;
@@ -344,33 +353,54 @@ static bool take_filed(struct session_store *s) {
   if (n_lost)
     log_warn("sessionStore %s: %llu sessions came faster than they could be written", s->path,
              (unsigned long long)n_lost);
-  if (s->writing.len) session_batch_end(&s->writing);
+  if (s->writing.len && !is_left) session_batch_end(&s->writing);
   return is_stopping;
+}
+
+static void forget_written(struct session_store *s) {
+  if (s->writing.cap > 1024 * 1024)
+    buf_release(&s->writing);
+  else
+    buf_clear(&s->writing);
+}
+
+/* False: another process holds the file, and what is in s->writing stays there. */
+static bool work(struct session_store *s, uint64_t *next_try_ms, uint64_t *next_expire_ms) {
+  uint64_t now = clock_mono_ms();
+  if (!is_open(s, now, next_try_ms)) return *next_try_ms == UINT64_MAX;
+  bool is_done = !s->writing.len || write_batch(s);
+  if (s->db) read_new(s);
+  if (s->db && now >= *next_expire_ms) {
+    *next_expire_ms = now + EXPIRE_MS;
+    expire(s);
+  }
+  return is_done;
 }
 
 static void *run(void *arg) {
   struct session_store *s = arg;
-  name_thread("sessions");
+  thread_name("sessions");
   uint64_t next_try_ms = 0, next_expire_ms = 0;
   (void)is_open(s, clock_mono_ms(), &next_try_ms);
-  for (bool is_last = false; !is_last;) {
-    is_last = take_filed(s);
-    uint64_t now = clock_mono_ms();
-    if (is_open(s, now, &next_try_ms)) {
-      if (s->writing.len) write_batch(s);
-      if (s->db) read_new(s);
-      if (s->db && now >= next_expire_ms) {
-        next_expire_ms = now + EXPIRE_MS;
-        expire(s);
-      }
-    }
-    if (s->writing.cap > 1024 * 1024)
-      buf_release(&s->writing);
-    else
-      buf_clear(&s->writing);
+  unsigned n_last = 0;
+  for (bool is_over = false; !is_over;) {
+    bool was_left = s->writing.len > 0, is_stopping = take_filed(s);
+    if (work(s, &next_try_ms, &next_expire_ms)) forget_written(s);
+    /* What was filed behind a batch that had to wait is taken in a turn of its own. */
+    n_last += is_stopping;
+    is_over = is_stopping && ((!was_left && s->writing.len == 0) || n_last > LAST_TRIES);
   }
   close_db(s);
   return NULL;
+}
+
+static void release(struct session_store *s) {
+  buf_release(&s->filed);
+  buf_release(&s->writing);
+  (void)pthread_cond_destroy(&s->wake);
+  (void)pthread_mutex_destroy(&s->lock);
+  free(s->path);
+  free(s);
 }
 
 struct session_store *session_store_open(struct session_table *t, const struct session_store_options *o) {
@@ -390,12 +420,13 @@ struct session_store *session_store_open(struct session_table *t, const struct s
   (void)pthread_cond_init(&s->wake, &attributes);
   (void)pthread_condattr_destroy(&attributes);
   session_table_watch(t, on_use, s);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  REQUIRE(pthread_create(&s->thread, NULL, run, s) == 0);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return s;
+  int err = thread_start(&s->thread, run, s);
+  if (!err) return s;
+  log_warn("sessionStore %s: the system gives no thread for it: %s; sessions are kept in memory only",
+           s->path, err_text(err));
+  session_table_watch(t, NULL, NULL);
+  release(s);
+  return NULL;
 }
 
 bool session_store_is_loaded(const struct session_store *s) {
@@ -414,12 +445,7 @@ void session_store_close(struct session_store *s) {
   (void)pthread_cond_signal(&s->wake);
   pthread_mutex_unlock(&s->lock);
   (void)pthread_join(s->thread, NULL);
-  buf_release(&s->filed);
-  buf_release(&s->writing);
-  (void)pthread_cond_destroy(&s->wake);
-  (void)pthread_mutex_destroy(&s->lock);
-  free(s->path);
-  free(s);
+  release(s);
 }
 
 /* ---- the usual place ---- */

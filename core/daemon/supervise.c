@@ -44,7 +44,8 @@ struct supervisor {
 static void begin(struct supervisor *s, struct child *c) {
   uint64_t now = clock_mono_ms();
   *c = (struct child){.channel = -1, .started_ms = now};
-  pid_t pid = handover_spawn(s->argv, &s->sockets, s->tally, true, &c->channel);
+  enum handover_role role = c == &s->next ? HANDOVER_BOUND_NEXT : HANDOVER_BOUND;
+  pid_t pid = handover_spawn(s->argv, &s->sockets, s->tally, role, &c->channel);
   if (pid > 0) {
     c->pid = pid;
     return;
@@ -252,7 +253,8 @@ int supervise_main(char **argv) {
   struct supervisor s = {.argv = argv, .delay_ms = DELAY_MIN_MS};
   s.child.channel = s.next.channel = s.retiring.channel = -1;
   (void)signal(SIGPIPE, SIG_IGN);
-  if (secrecy_mask_all()) secrecy_begin();
+  (void)signal(SIGUSR1, SIG_IGN);
+  secrecy_seal();
   struct inherited inherited;
   handover_take(&inherited);
   s.sockets = inherited.sockets;

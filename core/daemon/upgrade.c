@@ -72,7 +72,8 @@ void upgrade_start(struct control *c) {
     log_warn("SIGUSR2: this process has a supervisor; send it there");
     return;
   }
-  pid_t pid = handover_spawn(c->options->argv, &c->sockets, chain_tally_fd(c->chain), false, &s->channel);
+  pid_t pid =
+      handover_spawn(c->options->argv, &c->sockets, chain_tally_fd(c->chain), HANDOVER_NEXT, &s->channel);
   if (pid < 0) {
     log_error("the new program cannot be started (%s); this one goes on", err_text((int)pid));
     return;

@@ -1,7 +1,7 @@
 #include "daemon/worker.h"
+#include "base/thread.h"
 #include "flow/audit.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -64,16 +64,8 @@ static int open_listeners(struct worker *w, const int *fds, unsigned n) {
   return err;
 }
 
-static void *run(void *arg) {
-  struct worker *w = arg;
-  char name[16];
-  (void)snprintf(name, sizeof name, "worker %u", w->flow.worker + 1);
-  name_thread(name);
-  generation_bind(w->flow.generation);
-  start_tick(w);
-  start_warming(w);
-  (void)uv_run(&w->loop.uv, UV_RUN_DEFAULT);
-  /* Stopped: whatever is left is cut off. */
+/* Whatever is left is cut off. */
+static void wind_up(struct worker *w) {
   conn_server_abort(&w->flow.server);
   close_listeners(w);
   loop_timer_stop(&w->loop, &w->drain_timer);
@@ -88,6 +80,18 @@ static void *run(void *arg) {
   buf_release(&w->flow.head);
   buf_release(&w->flow.text);
   free(w->listeners);
+}
+
+static void *run(void *arg) {
+  struct worker *w = arg;
+  char name[16];
+  (void)snprintf(name, sizeof name, "worker %u", w->flow.worker + 1);
+  thread_name(name);
+  generation_bind(w->flow.generation);
+  start_tick(w);
+  start_warming(w);
+  (void)uv_run(&w->loop.uv, UV_RUN_DEFAULT);
+  wind_up(w);
   return NULL;
 }
 
@@ -110,6 +114,7 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
     (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot make an event loop: %s", err_text(code));
     for (unsigned i = 0; i < n_fds; i++)
       (void)close(fds[i]);
+    generation_free(g);
     return code;
   }
   list_init(&f->exchanges);
@@ -128,15 +133,14 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
                                      .is_curl_only = strcmp(plan->settings.upstream, "curl") == 0};
   f->upstream = upstream_new(&w->loop, &options);
   code = open_listeners(w, fds, n_fds);
-  if (code) (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot listen: %s", err_text(code));
-  /* Signals are control's. */
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  if (code) uv_stop(&w->loop.uv);
-  REQUIRE(pthread_create(&w->thread, NULL, run, w) == 0);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  w->is_started = true;
+  if (code) {
+    (void)snprintf(err, SCRIPT_ERROR_MAX, "cannot listen: %s", err_text(code));
+  } else {
+    code = thread_start(&w->thread, run, w);
+    if (code) (void)snprintf(err, SCRIPT_ERROR_MAX, "the system gives no thread for it: %s", err_text(code));
+  }
+  w->is_started = code == 0;
+  if (code) wind_up(w);
   return code;
 }
 

@@ -23,7 +23,7 @@ struct worker {
 
 /*
  * Builds everything and starts the thread, which accepts from the `n_fds` sockets and decides with `g` (all taken over,
- * but for `g` when this fails before the thread runs). 0, or an error text in err; w->is_started tells whether a thread runs.
+ * whatever happens). 0, or an error, no thread and a text in err.
  */
 int worker_start(struct worker *w, unsigned index, struct shared *shared, struct generation *g,
                  const int *fds, unsigned n_fds, char err[SCRIPT_ERROR_MAX]) MUST_CHECK;

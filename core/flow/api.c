@@ -1,6 +1,7 @@
 #include "flow/api.h"
 #include "flow/overload.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 
 #define ASKED_MAX 2048 /* of a preflight's list of names */
@@ -14,6 +15,7 @@ static const struct route ROUTES[] = {
      .upstream_path = "/chat/completions",
      .work = WORK_CHAT,
      .ends_streams = true,
+     .answers_json = true,
      .is_chat = true,
      .is_json = true},
     {.path = "/v1/completions",
@@ -24,6 +26,7 @@ static const struct route ROUTES[] = {
      .upstream_path = "/completions",
      .work = WORK_CHAT,
      .ends_streams = true,
+     .answers_json = true,
      .is_json = true},
     {.path = "/v1/embeddings",
      .is_post = true,
@@ -32,6 +35,7 @@ static const struct route ROUTES[] = {
      .kind = "embeddings",
      .upstream_path = "/embeddings",
      .work = WORK_EMBEDDINGS,
+     .answers_json = true,
      .is_json = true},
     {.path = "/v1/images/generations",
      .is_post = true,
@@ -40,6 +44,7 @@ static const struct route ROUTES[] = {
      .kind = "images",
      .upstream_path = "/images/generations",
      .work = WORK_IMAGES,
+     .answers_json = true,
      .is_json = true},
     {.path = "/v1/images/edits",
      .is_post = true,
@@ -47,7 +52,8 @@ static const struct route ROUTES[] = {
      .handle = exchange_balance,
      .kind = "images",
      .upstream_path = "/images/edits",
-     .work = WORK_IMAGE_EDITS},
+     .work = WORK_IMAGE_EDITS,
+     .answers_json = true},
     {.path = "/v1/audio/transcriptions",
      .is_post = true,
      .guard = GUARD_CLIENT,
@@ -71,6 +77,7 @@ static const struct route ROUTES[] = {
      .upstream_path = "/responses",
      .work = WORK_CHAT,
      .ends_streams = true,
+     .answers_json = true,
      .is_json = true},
     {.path = "/v1/messages",
      .is_post = true,
@@ -80,6 +87,7 @@ static const struct route ROUTES[] = {
      .upstream_path = "/messages",
      .work = WORK_CHAT,
      .ends_streams = true,
+     .answers_json = true,
      .is_json = true},
     {.path = "/v1/models", .is_get = true, .guard = GUARD_CLIENT, .handle = models_list},
     {.path = "/v1/models/", .is_prefix = true, .is_get = true, .guard = GUARD_CLIENT, .handle = models_one},
@@ -150,26 +158,31 @@ static bool is_loopback_name(struct span host) {
   const char *colon = memchr(host.ptr, ':', host.len);
   if (colon) host.len = (size_t)(colon - host.ptr);
   if (span_eq_nocase(host, SPAN("localhost"))) return true;
-  /* 127.0.0.0/8 as four plain numbers; anything else ("127.evil.example") is a name */
-  unsigned dots = 0;
-  for (size_t i = 0; i < host.len; i++) {
-    if (host.ptr[i] == '.')
-      dots++;
-    else if (host.ptr[i] < '0' || host.ptr[i] > '9')
-      return false;
-  }
-  return dots == 3 && span_starts(host, SPAN("127."));
+  /* 127.0.0.0/8 in its usual form; anything else ("127.evil.example", "127.1") is a name */
+  char text[INET_ADDRSTRLEN];
+  unsigned char bytes[4];
+  if (host.len >= sizeof text) return false;
+  span_to_text(text, sizeof text, host);
+  return inet_pton(AF_INET, text, bytes) == 1 && bytes[0] == 127;
+}
+
+static bool is_loopback_origin(struct span origin) {
+  size_t scheme = span_starts(origin, SPAN("http://"))    ? sizeof "http://" - 1
+                  : span_starts(origin, SPAN("https://")) ? sizeof "https://" - 1
+                                                          : 0;
+  return scheme && is_loopback_name(span_make(origin.ptr + scheme, origin.len - scheme));
 }
 
 /* A page on another site must not reach the admin routes through somebody's browser (rebinding, forged
- * requests). */
-static bool is_foreign_origin(const struct http_request *req) {
-  const struct http_field *f = http_find(req->fields, req->n_fields, HTTP_FIELD_ORIGIN);
-  if (!f) return false;
-  const char *at = span_find(f->value, SPAN("://"));
-  if (!at) return true;
-  at += 3;
-  return !is_loopback_name(span_make(at, (size_t)(f->value.ptr + f->value.len - at)));
+ * requests). Browsers say where a request comes from in one of two fields, most in both. */
+static bool is_foreign(const struct http_request *req) {
+  for (unsigned i = 0; i < req->n_fields; i++) {
+    const struct http_field *f = &req->fields[i];
+    if (f->id == HTTP_FIELD_ORIGIN && !is_loopback_origin(f->value)) return true;
+    if (span_eq_nocase(f->name, SPAN("sec-fetch-site")) && span_eq_nocase(f->value, SPAN("cross-site")))
+      return true;
+  }
+  return false;
 }
 
 /* NULL when allowed; else what to say. */
@@ -186,7 +199,7 @@ static const char *admin_refusal(const struct settings *s, const struct conn *c,
     return "Admin routes answer only loopback clients while no adminToken is configured";
   if (!is_loopback_name(req->host))
     return "Admin routes need a loopback Host while no adminToken is configured";
-  if (is_foreign_origin(req)) return "Admin routes refuse requests that a page of another site makes";
+  if (is_foreign(req)) return "Admin routes refuse requests that a page of another site makes";
   return NULL;
 }
 
@@ -275,6 +288,10 @@ static void on_request(struct conn *c, const struct http_request *req) {
     return;
   }
   if (!is_let_in(x, c, req)) return;
+  if (route->is_get && req->framing != HTTP_NO_BODY) {
+    route->handle(x); /* a body says nothing here, and is read away when it is small */
+    return;
+  }
   if (route->kind && (!is_plain(x, req) || !overload_admit(x))) return;
   if (req->framing == HTTP_LENGTH && req->content_length > x->body.max) {
     exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);

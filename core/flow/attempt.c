@@ -127,6 +127,14 @@ static bool is_relayed(enum http_field_id id, int status) {
   case HTTP_FIELD_CONTENT_LENGTH:
   case HTTP_FIELD_WWW_AUTHENTICATE:
   case HTTP_FIELD_LOCATION:
+  /* about the provider's own site: said by us, a browser would take them to be about this one */
+  case HTTP_FIELD_ALT_SVC:
+  case HTTP_FIELD_CLEAR_SITE_DATA:
+  case HTTP_FIELD_NEL:
+  case HTTP_FIELD_REFRESH:
+  case HTTP_FIELD_REPORT_TO:
+  case HTTP_FIELD_REPORTING_ENDPOINTS:
+  case HTTP_FIELD_STRICT_TRANSPORT_SECURITY:
   /* set by us: */
   case HTTP_FIELD_X_PROVIDER_ADDRESS:
   case HTTP_FIELD_X_REQUEST_ID: return false;
@@ -183,6 +191,13 @@ static void fail(struct attempt *a, enum outcome_class class, const char *detail
   end(a, class);
 }
 
+/* What a wall in front of the provider answers with a status that says that all is well. */
+static bool is_page(struct span content_type) {
+  struct span page = SPAN("text/html");
+  return span_starts_nocase(content_type, page) &&
+         (content_type.len == page.len || !http_is_token(span_make(content_type.ptr + page.len, 1)));
+}
+
 static void on_head(void *user, const struct http_response *head) {
   struct attempt *a = user;
   a->status = head->status;
@@ -198,17 +213,34 @@ static void on_head(void *user, const struct http_response *head) {
   const struct http_field *f = http_find(head->fields, head->n_fields, HTTP_FIELD_ZG_RES_KEY);
   if (f && f->value.len <= SESSION_KEY_MAX) a->res_key = arena_copy(a->arena, f->value);
   a->length = head->framing == HTTP_LENGTH ? head->content_length : REPLY_LENGTH_UNKNOWN;
+  f = http_find(head->fields, head->n_fields, HTTP_FIELD_CONTENT_ENCODING);
+  a->is_coded = f && !span_eq_nocase(f->value, SPAN("identity"));
   if (head->status < 200 || head->status > 299) {
     a->phase = ATTEMPT_COLLECTING;
     return;
   }
   f = http_find(head->fields, head->n_fields, HTTP_FIELD_CONTENT_TYPE);
-  const struct http_field *coding = http_find(head->fields, head->n_fields, HTTP_FIELD_CONTENT_ENCODING);
-  bool is_plain = !coding || span_eq_nocase(coding->value, SPAN("identity"));
-  answer_init(&a->answer, f && is_plain ? answer_form_of(f->value) : ANSWER_OPAQUE);
+  if (f && a->expects_json && is_page(f->value)) {
+    fail(a, OUTCOME_BAD_RESPONSE, "its answer is a page for people");
+    return;
+  }
+  a->is_unnamed = !f && !a->is_coded && a->expects_json;
+  answer_init(&a->answer, f && !a->is_coded ? answer_form_of(f->value) : ANSWER_OPAQUE);
   bool signs_images = a->onchain && a->entry->service && proof_signs_images(a->entry->service->service_type);
   if (signs_images && a->answer.form == ANSWER_JSON) onchain_read_images(a->onchain, a->arena);
   a->phase = ATTEMPT_HOLDING;
+}
+
+/* What a body without a Content-Type looks like (RFC 9110, 8.3 lets us look). */
+static enum answer_form form_of_bytes(struct span bytes) {
+  static const char *const starts[] = {"data:", "event:", "id:", "retry:", ":"};
+  struct span rest = bytes;
+  while (rest.len && strchr(" \t\r\n", rest.ptr[0]))
+    rest = span_make(rest.ptr + 1, rest.len - 1);
+  if (rest.len && rest.ptr[0] == '{') return ANSWER_JSON;
+  for (size_t i = 0; i < ARRAY_LEN(starts); i++)
+    if (span_starts(bytes, span_str(starts[i]))) return ANSWER_SSE;
+  return ANSWER_OPAQUE;
 }
 
 static void commit(struct attempt *a) {
@@ -221,9 +253,21 @@ static bool may_commit(const struct attempt *a) {
   if (a->held.len >= ATTEMPT_HOLD_MAX) return true;
   switch (a->answer.form) {
   case ANSWER_SSE: return a->answer.n_events > 0 || a->answer.is_done;
-  case ANSWER_JSON: return false; /* a short document is held to its end */
-  default: return a->held.len > 0;
+  case ANSWER_JSON:
+    return false; /* a short document is held to its end */
+  /* One that is announced as short is held to its end, too; any other may be meant to be heard as it comes. */
+  default: return a->held.len > 0 && a->length > ATTEMPT_HOLD_MAX;
   }
+}
+
+/* NULL: what was held to its end is an answer. Else what is wrong with it, and *class. */
+static const char *wrong_whole(const struct attempt *a, enum outcome_class *class) {
+  if (!a->expects_json || a->answer.form != ANSWER_JSON || a->phase != ATTEMPT_HOLDING) return NULL;
+  if (a->status == 204 || a->status == 205) return NULL;
+  *class = OUTCOME_BAD_RESPONSE;
+  if (!a->answer.is_done) return "its answer is no complete JSON document";
+  *class = OUTCOME_SERVER;
+  return a->answer.has_error && !a->answer.id_len ? "its answer is an error, whatever its status says" : NULL;
 }
 
 static void take_answer_bytes(struct attempt *a, const char *bytes, size_t len) {
@@ -232,6 +276,7 @@ static void take_answer_bytes(struct attempt *a, const char *bytes, size_t len) 
 }
 
 static void on_held_bytes(struct attempt *a, const char *bytes, size_t len) {
+  if (a->is_unnamed && a->held.len == 0) answer_init(&a->answer, form_of_bytes(span_make(bytes, len)));
   take_answer_bytes(a, bytes, len);
   if (buf_append(&a->held, bytes, len)) {
     fail(a, OUTCOME_BAD_RESPONSE, "more bytes at once than a transport may deliver");
@@ -344,7 +389,12 @@ static void on_done(void *user, enum upstream_end how, const char *detail) {
     fail(a, OUTCOME_STREAM_TRUNCATED, "the stream ended without finish_reason and [DONE]");
     return;
   }
-  end(a, OUTCOME_OK);
+  enum outcome_class class;
+  const char *wrong = wrong_whole(a, &class);
+  if (wrong)
+    fail(a, class, wrong);
+  else
+    end(a, OUTCOME_OK);
 }
 
 static const struct upstream_events EVENTS = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
@@ -441,6 +491,7 @@ void attempt_start(struct attempt *a, const struct attempt_request *req) {
       .slot = req->slot,
       .wants_done_marker = req->wants_done_marker,
       .is_model_ours = req->is_model_ours,
+      .expects_json = req->expects_json,
       .outcome = {.connect_ms = NAN,
                   .ttft_ms = NAN,
                   .total_ms = NAN,

@@ -57,7 +57,10 @@ struct attempt {
   bool wants_done_marker;  /* an event stream without finish and without [DONE] or its like is not complete */
   bool is_paused;
   bool is_model_ours;
-  bool is_ours; /* it failed for a want of ours (descriptors), which says nothing about the provider */
+  bool expects_json; /* an answer is JSON or an event stream */
+  bool is_coded;     /* its body is compressed: nobody here can read it */
+  bool is_unnamed;   /* its head does not say what the body is */
+  bool is_ours;      /* it failed for a want of ours (descriptors), which says nothing about the provider */
   uint64_t began_us, first_byte_us, ended_us;
   struct wheel_timer clock; /* to the first byte, then between bytes */
   struct outcome outcome;
@@ -86,6 +89,7 @@ struct attempt_request {
   bool wants_done_marker;
   bool is_retry;
   bool is_model_ours; /* the body names the model that is configured or recorded for the provider */
+  bool expects_json;  /* the route's answers are JSON or event streams */
   const struct attempt_events *events;
 };
 

@@ -290,6 +290,13 @@ char *exchange_body_room(struct exchange *x, size_t want, size_t *room) {
   return x->body.data + x->body.len;
 }
 
+static void refuse_body(struct exchange *x) {
+  x->reply.keep = false;
+  struct reply_extra extra = {.retry_after_s = 1};
+  answer_error(x, 503, NULL, "overloaded", SPAN("Too many large requests at once; try again shortly"),
+               &extra);
+}
+
 /* Takes the bytes: where they are already, with the memory that they were read to, or as a copy. */
 static int keep_body(struct exchange *x, const char *bytes, size_t len, bool is_all) {
   struct buf *body = &x->body;
@@ -307,17 +314,19 @@ static int keep_body(struct exchange *x, const char *bytes, size_t len, bool is_
 }
 
 bool exchange_add_body(struct exchange *x, const char *bytes, size_t len, bool is_all) {
-  if (keep_body(x, bytes, len, is_all)) {
+  int err = keep_body(x, bytes, len, is_all);
+  if (err == UV_ENOMEM) {
+    refuse_body(x);
+    return false;
+  }
+  if (err) {
     exchange_fault(x, &HTTP_FAULT_BODY_TOO_LARGE);
     return false;
   }
   if (x->body.cap != x->counted_bytes && x->body.cap >= 65536) {
     count_buffered(x, x->body.cap);
     if (shared_buffered_bytes(x->flow->shared) > x->plan->settings.max_buffered_bytes) {
-      x->reply.keep = false;
-      struct reply_extra extra = {.retry_after_s = 1};
-      answer_error(x, 503, NULL, "overloaded", SPAN("Too many large requests at once; try again shortly"),
-                   &extra);
+      refuse_body(x);
       return false;
     }
   }
@@ -381,6 +390,7 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .wants_done_marker = x->route->ends_streams && x->facts.is_stream,
       .is_retry = x->n_attempts > 1,
       .is_model_ours = x->is_json && e->model != NULL,
+      .expects_json = x->route->answers_json,
       .events = &EVENTS,
   };
   attempt_start(&x->attempt, &req);

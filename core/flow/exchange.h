@@ -40,6 +40,7 @@ struct route {
   enum plan_work work;
   bool is_chat, is_json;
   bool ends_streams; /* its event streams tell that they are complete */
+  bool answers_json; /* or an event stream */
 };
 
 enum exchange_state {

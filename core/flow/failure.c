@@ -71,6 +71,11 @@ static void relay_error(struct exchange *x) {
   buf_release(&fields);
 }
 
+/* A compressed error may quote the credentials that it was sent, and nobody here can look. */
+static bool may_hide_secrets(const struct attempt *a) {
+  return a->is_coded && (a->entry->api_key || a->onchain);
+}
+
 void failure_relay(struct exchange *x) {
   const struct attempt *a = &x->attempt;
   char text[TEXT_MAX];
@@ -81,6 +86,12 @@ void failure_relay(struct exchange *x) {
   case OUTCOME_RATE_LIMITED:
   case OUTCOME_OVERLOADED:
   case OUTCOME_SERVER:
+    if (a->status >= 400 && may_hide_secrets(a)) {
+      (void)snprintf(text, sizeof text, "Provider %s answered %d; its text is compressed and not passed on",
+                     id, a->status);
+      say(x, a->status, "provider_error", text);
+      return;
+    }
     if (a->status >= 400) {
       relay_error(x);
       return;

@@ -28,7 +28,7 @@ static void put_common(struct reply *r) {
 
 static void put_connection(struct reply *r) {
   struct buf *h = &r->flow->head;
-  bool keep = r->keep && r->conn->keep_alive && !r->conn->server->is_stopping;
+  bool keep = r->keep && conn_may_keep(r->conn) && !r->conn->server->is_stopping;
   if (!keep)
     http_put_field(h, "Connection", SPAN("close"));
   else if (r->conn->minor == 0)

@@ -45,6 +45,8 @@ struct provider *provider_new(const char *id, enum provider_kind kind, uint64_t 
   p->latency_ms = p->ttft_ms = p->tpot_ms = p->peak_ttft_ms = NAN;
   p->requests.left = p->tokens.left = NAN;
   p->balance = p->runway_s = NAN;
+  race_is_meant(&p->latency_ms, (size_t)((char *)(&p->throttle_rate + 1) - (char *)&p->latency_ms),
+                "scripts read averages where they are (abi_decl.h, averages)");
   p->state = PROVIDER_UP;
   p->admin = PROVIDER_ENABLED;
   p->state_since_ms = now_ms;

@@ -270,6 +270,7 @@ static bool take_head(struct conn *c, const char *data, size_t len, size_t *used
   c->scan = (struct http_head_scan){0};
   c->minor = req->minor;
   c->is_head_request = req->method == HTTP_HEAD;
+  c->awaits_continue = req->expect_continue;
   c->keep_alive = req->keep_alive && !s->is_stopping && !c->is_over;
   c->framing = req->framing;
   c->body_left = req->framing == HTTP_LENGTH ? req->content_length : 0;
@@ -543,9 +544,17 @@ int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n) {
 
 void conn_continue(struct conn *c) {
   static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-  if (c->body_ended || c->minor == 0 || unread(c)) return;
+  c->awaits_continue = false;
+  if (c->body_ended || c->minor == 0) return;
   uv_buf_t b = uv_buf_init((char *)text, sizeof text - 1);
   (void)conn_send(c, &b, 1);
+}
+
+bool conn_may_keep(const struct conn *c) {
+  /* Who was not asked for the body and has an answer may go on with the next request: nobody could tell them apart. */
+  if (c->awaits_continue) return false;
+  bool is_small = c->body_ended || c->framing == HTTP_CHUNKED || c->body_left <= CONN_DRAIN_MAX;
+  return c->keep_alive && is_small;
 }
 
 void conn_finish(struct conn *c, bool keep) {
@@ -555,8 +564,7 @@ void conn_finish(struct conn *c, bool keep) {
   c->user = NULL;
   c->keep_alive = c->keep_alive && keep && !is_closing_idle(c->server);
   if (!c->body_ended) {
-    bool is_small = c->keep_alive && (c->framing == HTTP_CHUNKED || c->body_left <= CONN_DRAIN_MAX);
-    if (is_small) {
+    if (conn_may_keep(c)) {
       c->state = CONN_DRAINING;
       c->drained = 0;
       start_timer(c, DRAIN_MS);

@@ -95,7 +95,8 @@ struct conn {
   bool keep_alive : 1;  /* what the client and we agreed on */
   bool body_ended : 1, saw_eof : 1;
   bool is_head_request : 1;
-  bool is_bulky : 1; /* the last body was long */
+  bool is_bulky : 1;        /* the last body was long */
+  bool awaits_continue : 1; /* the client may send its body, or may not after a final answer */
   struct chunk_decoder chunk;
   uint64_t body_left, body_until_ms;
   union {
@@ -130,14 +131,18 @@ bool conn_server_reclaim(struct conn_server *s);
 int conn_send(struct conn *c, const uv_buf_t *bufs, unsigned n);
 /* Bytes that wait for the client. */
 size_t conn_pending(const struct conn *c);
+/*
+ * Whether the connection can go on behind the answer: the client wants it to, and what is left of the body is small and
+ * will come.
+ */
+bool conn_may_keep(const struct conn *c);
 /* The answer is complete; `keep` false closes the connection once it has been sent. `c` may be handling the
  * next request on return. */
 void conn_finish(struct conn *c, bool keep);
 /* Ends the connection now, without waiting for output: the client sees that the answer broke off. No on_gone.
  */
 void conn_abort(struct conn *c);
-/* The head was accepted and the body is wanted: answers Expect: 100-continue when the client waits for that.
- */
+/* The head was accepted and the body is wanted: the answer to Expect: 100-continue. */
 void conn_continue(struct conn *c);
 
 #endif

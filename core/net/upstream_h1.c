@@ -262,6 +262,12 @@ static long find_head_end(const char *data, size_t len, size_t from) {
   return 0;
 }
 
+/* Whether the first bytes of a head may become a status line: another protocol shows at once, not when time is over. */
+static bool may_be_http(const char *text, size_t len) {
+  static const char start[] = "HTTP/1.";
+  return memcmp(text, start, len < sizeof start - 1 ? len : sizeof start - 1) == 0;
+}
+
 /* Takes a complete head. False: the call is over (or has a new connection). */
 static bool take_head(struct h1_call *call, const char *data, size_t len) {
   struct http_response *head = &call->h1->scratch;
@@ -340,6 +346,10 @@ static void take_bytes(struct h1_call *call, struct socket *s, const char *data,
     }
     const char *text = is_split ? call->answer_head.data : data;
     size_t have = is_split ? call->answer_head.len : len;
+    if (!may_be_http(text, have)) {
+      fail(call, UPSTREAM_BAD_ANSWER, "it does not speak HTTP/1.1");
+      return;
+    }
     long end = find_head_end(text, have, from);
     if (end < 0) {
       fail(call, UPSTREAM_BAD_ANSWER, "a line does not end in CRLF");

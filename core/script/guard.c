@@ -13,6 +13,7 @@
 #include "script/guard.h"
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "script/heap.h"
 
 #include <lauxlib.h>
@@ -267,19 +268,20 @@ static long watch_locked(struct guard_slot *s) {
 
 static void *watch_all(void *arg) {
   (void)arg;
-  name_thread("guard");
+  thread_name("guard");
   long pause_us = PAUSE_BUSY_US;
   lock();
   while (!guard.is_stopping) {
     struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC,
+                        &until); /* the other one may jump, and nobody would look for years */
     long nsec = until.tv_nsec + pause_us * 1000;
     until.tv_sec += nsec / 1000000000;
     until.tv_nsec = nsec % 1000000000;
     if (list_is_empty(&guard.used))
       (void)pthread_cond_wait(&guard.wake, &guard.lock);
     else
-      (void)pthread_cond_timedwait(&guard.wake, &guard.lock, &until);
+      (void)pthread_cond_clockwait(&guard.wake, &guard.lock, CLOCK_MONOTONIC, &until);
     pause_us = PAUSE_TRUSTED_US;
     list_each(node, next, &guard.used) {
       long wish_us = watch_locked(container_of(node, struct guard_slot, node));
@@ -295,13 +297,9 @@ static void start_locked(void) {
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART};
   sigemptyset(&action.sa_mask);
   REQUIRE(sigaction(jump_signal(), &action, NULL) == 0);
-  sigset_t all, before;
-  sigfillset(&all);
-  (void)pthread_sigmask(SIG_BLOCK, &all, &before);
   guard.is_stopping = false;
-  REQUIRE(pthread_create(&guard.thread, NULL, watch_all, NULL) == 0);
+  REQUIRE(thread_start(&guard.thread, watch_all, NULL) == 0);
   guard.is_running = true;
-  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void guard_start(void) {

@@ -100,7 +100,8 @@ static void *resize_large(struct heap *h, void *ptr, size_t new_size) {
 }
 
 static void *resize(struct heap *h, void *ptr, size_t old_size, size_t new_size) {
-  if (old_size > SMALL_MAX && new_size > SMALL_MAX) return resize_large(h, ptr, new_size);
+  /* ThreadSanitizer does not see mremap(): what was written there before would be taken for another thread's. */
+  if (old_size > SMALL_MAX && new_size > SMALL_MAX && !UNDER_TSAN) return resize_large(h, ptr, new_size);
   if (old_size <= SMALL_MAX && new_size <= SMALL_MAX) {
     size_t old_bytes, new_bytes;
     if (class_of(old_size, &old_bytes) == class_of(new_size, &new_bytes)) return ptr;

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,9 +88,20 @@ static void on_steps(lua_State *L, lua_Debug *at) {
 /* ---- files ---- */
 
 char *reader_file(const char *path, size_t max_bytes, size_t *len, const char **why) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  if (fd < 0) {
+  /* Others may have no end, or keep who opens them waiting. */
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  struct stat st = {0};
+  if (fd < 0 || fstat(fd, &st)) {
     *why = err_text(-errno);
+  } else if (S_ISDIR(st.st_mode)) {
+    *why = err_text(-EISDIR);
+  } else if (!S_ISREG(st.st_mode)) {
+    *why = "not a regular file";
+  } else {
+    *why = NULL;
+  }
+  if (*why) {
+    if (fd >= 0) (void)close(fd);
     return NULL;
   }
   char *data = x_malloc(max_bytes + 1);

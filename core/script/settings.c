@@ -7,7 +7,6 @@
 #include "script/settings_private.h"
 
 #include "base/redact.h"
-#include "base/secrecy.h"
 
 #include <stdlib.h>
 
@@ -104,9 +103,6 @@ static void load_text(struct load *load, struct span text) {
   }
   free(wrong);
   settings_drop_scratch(load);
-  /* One that the configuration does not use is no less a key. */
-  const char *unused = load->report->key ? getenv("ZG_PRIVATE_KEY") : NULL;
-  if (unused) secrecy_mask_environment(span_str(unused));
 }
 
 struct plan *settings_load(struct settings_report *report, const char *path, struct span text,

@@ -42,8 +42,7 @@ void settings_report_release(struct settings_report *r);
  * Builds a sealed plan from `path` (NULL: defaults and overrides only) or, when `text.ptr` is set, from that text
  * under the name `path`. Providers come from the registry (kept by id). NULL when anything is wrong; the report
  * says what. Secrets found (api keys, tokens) are registered with redact_add(). A private key is in report->key alone:
- * the state that read it is wiped, and in the process's environment asterisks stand in its place (secrecy.h). A later
- * load that finds the asterisks gives no key and is content.
+ * the state that read it is wiped.
  */
 struct plan *settings_load(struct settings_report *report, const char *path, struct span text,
                            const struct settings_overrides *overrides, struct registry *registry);

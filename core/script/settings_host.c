@@ -6,7 +6,6 @@
 #include "script/settings_private.h"
 
 #include "base/redact.h"
-#include "base/secrecy.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -56,10 +55,6 @@ static int host_key(lua_State *L) {
   struct load *load = reader_owner(L);
   struct span hex;
   hex.ptr = luaL_checklstring(L, 1, &hex.len);
-  if (secrecy_is_mask(hex)) {
-    lua_pushboolean(L, true);
-    return 1;
-  }
   redact_add_key(without_prefix(hex));
   struct key *key = NULL;
   switch (key_new(&key, hex)) {
@@ -70,7 +65,6 @@ static int host_key(lua_State *L) {
   }
   key_free(load->report->key);
   load->report->key = key;
-  secrecy_mask_environment(hex);
   lua_pushboolean(L, true);
   return 1;
 }

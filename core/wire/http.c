@@ -173,13 +173,14 @@ static enum http_field_id id_if(struct span name, enum http_field_id id) {
   return folds_to(name, NAMES[id]) ? id : HTTP_FIELD_OTHER;
 }
 
-/* Length and first letter tell all known names apart, but for one pair. */
+/* Length and first letter tell all known names apart, but for two pairs. */
 #define KEY(len, letter) ((len)*256 + (letter))
 
 enum http_field_id http_field_id(struct span name) {
   if (name.len == 0 || name.len > 32) return HTTP_FIELD_OTHER;
   switch (KEY((int)name.len, ascii_lower(name.ptr[0]))) {
   case KEY(2, 't'): return id_if(name, HTTP_FIELD_TE);
+  case KEY(3, 'n'): return id_if(name, HTTP_FIELD_NEL);
   case KEY(4, 'd'): return id_if(name, HTTP_FIELD_DATE);
   case KEY(4, 'h'): return id_if(name, HTTP_FIELD_HOST);
   case KEY(6, 'a'): return id_if(name, HTTP_FIELD_ACCEPT);
@@ -187,10 +188,15 @@ enum http_field_id http_field_id(struct span name) {
   case KEY(6, 'e'): return id_if(name, HTTP_FIELD_EXPECT);
   case KEY(6, 'o'): return id_if(name, HTTP_FIELD_ORIGIN);
   case KEY(6, 's'): return id_if(name, HTTP_FIELD_SERVER);
-  case KEY(7, 'a'): return id_if(name, HTTP_FIELD_API_KEY);
+  case KEY(7, 'a'): {
+    enum http_field_id id = id_if(name, HTTP_FIELD_API_KEY);
+    return id ? id : id_if(name, HTTP_FIELD_ALT_SVC);
+  }
+  case KEY(7, 'r'): return id_if(name, HTTP_FIELD_REFRESH);
   case KEY(7, 't'): return id_if(name, HTTP_FIELD_TRAILER);
   case KEY(7, 'u'): return id_if(name, HTTP_FIELD_UPGRADE);
   case KEY(8, 'l'): return id_if(name, HTTP_FIELD_LOCATION);
+  case KEY(9, 'r'): return id_if(name, HTTP_FIELD_REPORT_TO);
   case KEY(9, 'x'): return id_if(name, HTTP_FIELD_X_API_KEY);
   case KEY(10, 'c'): return id_if(name, HTTP_FIELD_CONNECTION);
   case KEY(10, 'k'): return id_if(name, HTTP_FIELD_KEEP_ALIVE);
@@ -210,6 +216,7 @@ enum http_field_id http_field_id(struct span name) {
   case KEY(14, 'r'): return id_if(name, HTTP_FIELD_RETRY_AFTER_MS);
   case KEY(14, 'x'): return id_if(name, HTTP_FIELD_X_SHOULD_RETRY);
   case KEY(15, 'a'): return id_if(name, HTTP_FIELD_ACCEPT_ENCODING);
+  case KEY(15, 'c'): return id_if(name, HTTP_FIELD_CLEAR_SITE_DATA);
   case KEY(15, 'i'): return id_if(name, HTTP_FIELD_IDEMPOTENCY_KEY);
   case KEY(16, 'c'): return id_if(name, HTTP_FIELD_CONTENT_ENCODING);
   case KEY(16, 'p'): return id_if(name, HTTP_FIELD_PROXY_CONNECTION);
@@ -218,7 +225,10 @@ enum http_field_id http_field_id(struct span name) {
   case KEY(18, 'p'): return id_if(name, HTTP_FIELD_PROXY_AUTHENTICATE);
   case KEY(18, 'x'): return id_if(name, HTTP_FIELD_X_PROVIDER_ADDRESS);
   case KEY(19, 'p'): return id_if(name, HTTP_FIELD_PROXY_AUTHORIZATION);
+  case KEY(19, 'r'): return id_if(name, HTTP_FIELD_REPORTING_ENDPOINTS);
   case KEY(24, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_RESET_TOKENS);
+  case KEY(25, 'p'): return id_if(name, HTTP_FIELD_PROXY_AUTHENTICATION_INFO);
+  case KEY(25, 's'): return id_if(name, HTTP_FIELD_STRICT_TRANSPORT_SECURITY);
   case KEY(26, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_RESET_REQUESTS);
   case KEY(28, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_REMAINING_TOKENS);
   case KEY(30, 'x'): return id_if(name, HTTP_FIELD_X_RATELIMIT_REMAINING_REQUESTS);
@@ -231,6 +241,7 @@ bool http_is_hop_by_hop(enum http_field_id id) {
   case HTTP_FIELD_CONNECTION:
   case HTTP_FIELD_KEEP_ALIVE:
   case HTTP_FIELD_PROXY_AUTHENTICATE:
+  case HTTP_FIELD_PROXY_AUTHENTICATION_INFO:
   case HTTP_FIELD_PROXY_AUTHORIZATION:
   case HTTP_FIELD_PROXY_CONNECTION:
   case HTTP_FIELD_TE:
@@ -706,6 +717,22 @@ const struct http_fault *http_read_lengths(struct http_reading *r, const struct 
   if (r->minor == 0) return &CODING_IN_1_0;
   if (span_eq_nocase(coding, SPAN("chunked"))) return NULL;
   return http_is_token(coding) ? &CODING_UNKNOWN : &CODING_BAD;
+}
+
+static const struct http_fault CONNECTION_LONG = {400, "bad_connection",
+                                                  "Connection names more fields than a head may have"};
+
+const struct http_fault *http_check_connection(const struct http_field *fields, unsigned n) {
+  unsigned commas = 0;
+  for (unsigned i = 0; i < n; i++) {
+    struct span left = fields[i].value;
+    const char *comma;
+    while (fields[i].id == HTTP_FIELD_CONNECTION && left.len && (comma = memchr(left.ptr, ',', left.len))) {
+      if (++commas >= HTTP_FIELDS_MAX) return &CONNECTION_LONG;
+      left = span_make(comma + 1, (size_t)(left.ptr + left.len - comma) - 1);
+    }
+  }
+  return NULL;
 }
 
 bool http_is_persistent(unsigned minor, const struct http_field *fields, unsigned n) {

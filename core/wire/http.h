@@ -18,8 +18,10 @@
 #define HTTP_FIELD_MAP(X)                                                                                    \
   X(ACCEPT, "accept")                                                                                        \
   X(ACCEPT_ENCODING, "accept-encoding")                                                                      \
+  X(ALT_SVC, "alt-svc")                                                                                      \
   X(API_KEY, "api-key")                                                                                      \
   X(AUTHORIZATION, "authorization")                                                                          \
+  X(CLEAR_SITE_DATA, "clear-site-data")                                                                      \
   X(CONNECTION, "connection")                                                                                \
   X(CONTENT_ENCODING, "content-encoding")                                                                    \
   X(CONTENT_LENGTH, "content-length")                                                                        \
@@ -31,14 +33,20 @@
   X(IDEMPOTENCY_KEY, "idempotency-key")                                                                      \
   X(KEEP_ALIVE, "keep-alive")                                                                                \
   X(LOCATION, "location")                                                                                    \
+  X(NEL, "nel")                                                                                              \
   X(ORIGIN, "origin")                                                                                        \
   X(PROXY_AUTHENTICATE, "proxy-authenticate")                                                                \
+  X(PROXY_AUTHENTICATION_INFO, "proxy-authentication-info")                                                  \
   X(PROXY_AUTHORIZATION, "proxy-authorization")                                                              \
   X(PROXY_CONNECTION, "proxy-connection")                                                                    \
+  X(REFRESH, "refresh")                                                                                      \
+  X(REPORT_TO, "report-to")                                                                                  \
+  X(REPORTING_ENDPOINTS, "reporting-endpoints")                                                              \
   X(RETRY_AFTER, "retry-after")                                                                              \
   X(RETRY_AFTER_MS, "retry-after-ms")                                                                        \
   X(SERVER, "server")                                                                                        \
   X(SET_COOKIE, "set-cookie")                                                                                \
+  X(STRICT_TRANSPORT_SECURITY, "strict-transport-security")                                                  \
   X(TE, "te")                                                                                                \
   X(TRACEPARENT, "traceparent")                                                                              \
   X(TRACESTATE, "tracestate")                                                                                \
@@ -85,7 +93,7 @@ bool http_is_token(struct span s);
 bool http_is_field_value(struct span s);
 /* What a part of a path stands for, its %-escapes undone, in `out`; empty when it is malformed or does not fit. */
 struct span http_path_text(char *out, size_t room, struct span part);
-/* Connection, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, Proxy-Authenticate, Proxy-Authorization. */
+/* Connection, Keep-Alive, Proxy-…, TE, Trailer, Transfer-Encoding, Upgrade. */
 bool http_is_hop_by_hop(enum http_field_id id);
 /* Whether a comma-separated list holds `token`, ASCII case ignored. */
 bool http_list_has(struct span list, struct span token);
@@ -145,6 +153,8 @@ const struct http_fault *http_read_again(const struct http_reading *ours, struct
 /* The same, but for heads in which there is nothing that two readers could take differently: those are not read again. */
 const struct http_fault *http_read_twice(const struct http_reading *ours, struct span start,
                                          struct span lines) MUST_CHECK;
+/* A Connection that names more fields than a head may have is no use, and work for each field of the head. */
+const struct http_fault *http_check_connection(const struct http_field *fields, unsigned n) MUST_CHECK;
 /* Whether the connection outlives the message, as far as its version and Connection say (RFC 9112, 9.3). */
 bool http_is_persistent(unsigned minor, const struct http_field *fields, unsigned n);
 

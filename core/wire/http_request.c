@@ -233,6 +233,7 @@ static const struct http_fault *check_fields(struct http_request *out, const str
   if ((fault = check_framing(out, &reading))) return fault;
   if ((fault = check_host(out, line->authority))) return fault;
   if ((fault = check_expect(out))) return fault;
+  if (!split->is_plain && (fault = http_check_connection(out->fields, out->n_fields))) return fault;
   out->keep_alive = http_is_persistent(out->minor, out->fields, out->n_fields);
   return http_read_twice(&reading, start, lines);
 }

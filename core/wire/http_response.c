@@ -81,6 +81,7 @@ const char *http_response_parse(struct http_response *out, const char *head, siz
       .status = line.status, .minor = line.minor, .n_fields = split.n, .is_plain = split.is_plain};
   const char *message = check_framing(out, &reading);
   if (message) return message;
+  if (!split.is_plain && (fault = http_check_connection(out->fields, out->n_fields))) return fault->message;
   out->keep_alive = line.is_http2 || (out->framing != HTTP_UNTIL_CLOSE &&
                                       http_is_persistent(out->minor, out->fields, out->n_fields));
 

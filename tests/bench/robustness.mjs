@@ -7,10 +7,7 @@
 // Exit code 1 when a bound is missed.
 import http from 'node:http';
 import { readFileSync } from 'node:fs';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import net from 'node:net';
-import { FakeProvider, act, shareScript } from '../e2e/fake-provider.mjs';
+import { FakeProvider, act, blackHole, shareScript } from '../e2e/fake-provider.mjs';
 import {
   CHAT, MESSAGES, RawClient, ask, chat, chatRequest, eventually, health, openChat, requestBytes, setup, sleep, startDaemon,
 } from '../e2e/harness.mjs';
@@ -130,6 +127,8 @@ const endless = (call) => {
   for (let i = 0; i < 20000; i++) call.raw(i ? `X-Filler-${i}: ${'x'.repeat(100)}\r\n` : 'HTTP/1.1 200 OK\r\n');
 };
 
+const whole = (type, body) => act.raw(`HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+
 const FAULTS = {
   reset: act.reset(), closed: act.close(), 'reset in the head': act.resetInHead(), 'reset before the body': act.resetAfterHead(),
   silent: act.silent(), 'silent after the head': act.silentAfterHead(), garbage: act.garbage(),
@@ -141,24 +140,10 @@ const FAULTS = {
   'length and chunks': act.raw('HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'),
   'bad chunk': act.raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n', 'close'),
   'control byte in a field': act.raw('HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 2\r\n\r\n{}'),
+  'a page': whole('text/html', '<html>'), 'half a document': whole('application/json', '{"id":"half"'), 'no document': whole('application/json', ''),
+  'an error below a 200': whole('application/json', '{"error":{"message":"m"}}'), 'another protocol': act.raw('SSH-2.0-x', 'nothing'),
   'drip of a head': (call) => { act.drip(50)(call); }, // a first byte each 50 ms is no answer in time
 };
-
-// A socket that listens and never accepts: its queue is full, so further connections are neither taken nor refused.
-async function blackHole(scope) {
-  const child = spawn(process.execPath, ['-e',
-    "const s = require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(s.address().port))"],
-  { stdio: ['ignore', 'pipe', 'inherit'] });
-  const port = Number((await once(child.stdout, 'data'))[0]);
-  child.kill('SIGSTOP');
-  const fillers = Array.from({ length: 6 }, () => net.connect(port, '127.0.0.1').on('error', () => {}));
-  scope.after(() => {
-    fillers.forEach((s) => s.destroy());
-    child.kill('SIGKILL');
-  });
-  await sleep(50);
-  return port;
-}
 
 async function faults(scope) {
   const failures = [];

@@ -71,7 +71,8 @@ test('with adminToken everyone needs it, loopback peers too', async (t) => {
 
 test('without adminToken only a loopback Host gets in, so that no web page can', async (t) => {
   const { moon } = await setup(t);
-  for (const Host of ['evil.example', `evil.example:${moon.port}`, '127.0.0.1.evil.example', 'localhost.evil.example', '10.0.0.1'])
+  for (const Host of ['evil.example', `evil.example:${moon.port}`, '127.0.0.1.evil.example', 'localhost.evil.example', '10.0.0.1', '127.0.0.1.nip.io',
+    '127...', '127.0.0.999', '127.1', '0x7f.0.0.1', '2130706433', '127.0.0.1.', 'localhost.', '[::ffff:127.0.0.1]', '[::]', '0.0.0.0'])
     for (const [method, path] of ADMIN) assert.equal((await ask(moon, { method, path, headers: { Host } })).status, 403, `${path} with ${Host}`);
   for (const Host of ['localhost', `localhost:${moon.port}`, '127.0.0.1', `127.0.0.1:${moon.port}`, `[::1]:${moon.port}`])
     assert.equal((await ask(moon, { path: '/admin/providers', headers: { Host } })).status, 200, Host);
@@ -80,9 +81,15 @@ test('without adminToken only a loopback Host gets in, so that no web page can',
 
 test('without adminToken a request that a foreign page makes is refused', async (t) => {
   const { moon } = await setup(t);
-  const r = await ask(moon, { method: 'POST', path: '/admin/providers/a/disable', headers: { Origin: 'https://evil.example' } });
-  assert.equal(r.status, 403);
+  const status = async (headers) => (await ask(moon, { method: 'POST', path: '/admin/providers/a/disable', headers })).status;
+  for (const Origin of ['https://evil.example', 'null', '', 'file://', 'http://localhost.evil.example', 'http://127.0.0.1.nip.io:80', 'evil://localhost',
+    '://localhost', 'http://localhost@evil.example', 'http://localhost, http://evil.example', ['http://localhost', 'http://evil.example']])
+    assert.equal(await status({ Origin }), 403, `${Origin}`);
+  // As a form or a simple fetch() of another site has it.
+  assert.equal(await status({ 'Sec-Fetch-Site': 'cross-site', 'Content-Type': 'text/plain' }), 403);
   assert.equal((await chat(moon)).status, 200);
+  for (const headers of [{ Origin: 'http://localhost:5173' }, { Origin: `http://127.0.0.1:${moon.port}` }, { 'Sec-Fetch-Site': 'same-origin' }, { Origin: 'http://[::1]' }])
+    assert.equal(await status(headers), 200);
 });
 
 test('without adminToken a peer from elsewhere is refused', async (t) => {

@@ -84,12 +84,56 @@ test('Expect: 100-continue gets its 100 before the body, and the final answer af
   client.destroy();
 });
 
+test('Expect: 100-continue gets its 100 also when the head comes in pieces, or behind another request', async (t) => {
+  const { moon, providers } = await setup(t);
+  const bytes = requestBytes(chatRequest({}, { Expect: '100-continue' }));
+  const at = bytes.indexOf('\r\n\r\n') + 4;
+  const pieces = [[10, at], [at - 1, at], Array.from({ length: at }, (_, i) => i + 1)];
+  for (const ends of pieces) {
+    const client = await RawClient.connect(moon.port);
+    let from = 0;
+    for (const end of ends) {
+      client.send(bytes.subarray(from, end));
+      from = end;
+      await new Promise((resolve) => setTimeout(resolve, ends.length > 9 ? 0 : 20));
+    }
+    assert.equal((await client.response()).status, 100);
+    client.send(bytes.subarray(at));
+    assert.equal((await client.response()).status, 200);
+    client.destroy();
+  }
+  const client = await RawClient.connect(moon.port);
+  client.send(Buffer.concat([requestBytes(chatRequest()), bytes.subarray(0, at)]));
+  assert.equal((await client.response()).status, 200);
+  assert.equal((await client.response()).status, 100);
+  client.send(bytes.subarray(at));
+  assert.equal((await client.response()).status, 200);
+  client.destroy();
+  assert.equal(providers[0].calls.length, pieces.length + 2);
+});
+
 test('Expect: 100-continue is refused at once when the body would be too large', async (t) => {
   const { moon } = await setup(t, { maxBodyBytes: 1000 });
   const client = await RawClient.connect(moon.port);
   client.send(`POST ${CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n`);
   assertError(await client.response(), 413);
   client.destroy();
+});
+
+test('who expects a 100 and gets a final answer gets the end of the connection, too: a body may follow, or another request', async (t) => {
+  const { moon, providers } = await setup(t, { clientKeys: ['the-client-key'] });
+  const expecting = (method, path) => `${method} ${path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 40\r\n\r\n`;
+  for (const [method, path, status] of [['POST', '/nothing', 404], ['PUT', CHAT, 405], ['POST', CHAT, 401], ['GET', '/health', 200]]) {
+    const client = await RawClient.connect(moon.port);
+    client.send(expecting(method, path));
+    const r = await client.response();
+    assert.equal(r.status, status);
+    assert.match(r.header('connection') ?? '', /close/);
+    client.send('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await client.waitClosed();
+    assert.equal(client.bytes.length, 0);
+  }
+  assert.equal(providers[0].calls.length, 0);
 });
 
 test('HEAD answers as GET would, without the body', async (t) => {

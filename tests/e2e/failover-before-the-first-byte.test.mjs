@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { act, shareScript } from './fake-provider.mjs';
-import { assertError, chat, eventually, setup } from './harness.mjs';
+import { act, blackHole, shareScript } from './fake-provider.mjs';
+import { assertError, chat, counters, eventually, setup } from './harness.mjs';
 
+const isCurl = process.env.MOONGATE_UPSTREAM === 'curl'; // which reads on to the end of a line
 const SHORT = { connect: 1000, firstByte: 300, idle: 300, total: 5000 };
 
 // What the first provider asked does; the client must not notice any of it.
@@ -14,6 +15,13 @@ const FAULTS = {
   'never answers': act.silent(),
   'sends a head and then nothing': act.silentAfterHead(),
   'speaks another protocol': act.garbage(),
+  'answers with a page for people': act.raw('HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 6\r\n\r\n<html>'),
+  'answers with JSON that is none': act.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n<html>'),
+  'answers with half a document': act.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"id":"half"'),
+  'cuts off a document that it does not name': act.raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"id"\r\n', 'close'),
+  'answers with nothing': act.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n'),
+  'answers 200 with an error': act.status(200, { error: { message: 'Provider returned error', code: 502 } }),
+  'breaks off a short compressed answer': act.raw('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b', 'reset'),
   'answers 500': act.status(500),
   'answers 502': act.status(502),
   'answers 503': act.status(503),
@@ -38,6 +46,7 @@ const FAULTS = {
   'answers with an unknown transfer coding': act.raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'),
   'answers with a negative length': act.raw('HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n', 'close'),
   'answers with a control byte in a field': act.raw('HTTP/1.1 200 OK\r\nX-A: a\x01b\r\nContent-Length: 2\r\n\r\n{}'),
+  'names more fields in Connection than there may be': act.raw(`HTTP/1.1 200 OK\r\nConnection: ${'a,'.repeat(5000)}b\r\nContent-Length: 2\r\n\r\n{}`),
   'answers with a folded field': act.raw('HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\nContent-Length: 2\r\n\r\n{}'),
   'starts its body with a bad chunk size': act.raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n', 'close'),
   'sends 17 interim answers': act.raw('HTTP/1.1 100 Continue\r\n\r\n'.repeat(17) + 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'),
@@ -85,6 +94,18 @@ test('a host name that does not exist is replaced without the client noticing', 
   assert.equal(providers[1].calls.length, 4);
 });
 
+test('an address that is out of reach, or that never takes a connection, is replaced without the client noticing', async (t) => {
+  for (const [endpoint, failure] of [['http://224.0.0.1:9/v1', 'connect'], [`http://127.0.0.1:${await blackHole(t)}/v1`, 'timeout_connect']]) {
+    const { moon, providers } = await setup(t, {
+      providers: [{ id: 'a', endpoint }, { id: 'b' }], timeouts: { connect: 300 }, healthCheckInterval: 600000, health: { fall: 100 }, waitProbed: false,
+    });
+    for (let i = 0; i < 4; i++) assert.equal((await chat(moon, { stream: i % 2 === 0 })).status, 200);
+    assert.equal(providers[1].calls.length, 4);
+    const a = await counters(moon, 'a');
+    assert.ok(a.outcomes[failure] > 0 || /unreachable/.test(a.reason), JSON.stringify(a));
+  }
+});
+
 test('a kept connection that the provider has closed in the meantime is no failure', async (t) => {
   const { moon, providers } = await setup(t);
   for (let i = 0; i < 5; i++) {
@@ -101,6 +122,14 @@ test('bytes on an idle kept connection are never taken for an answer', async (t)
   const r = await chat(moon);
   assert.equal(r.status, 200);
   assert.equal(r.json().choices[0].message.content, 'hello');
+});
+
+test('a provider that speaks another protocol is found out by its first bytes, not when its time is over', async (t) => {
+  const { moon, providers } = await setup(t, { maxRetries: 0 });
+  for (const text of ['220 mail.example ESMTP\r\n', 'SSH-2.0-x', '\x15\x03\x01\x00\x02\x02\x28', '<', ...(isCurl ? [] : ['HTTP/2 200'])]) {
+    providers[0].next(act.raw(text, 'nothing'));
+    assertError(await chat(moon), 502, { code: 'provider_error', message: /bad_response/ });
+  }
 });
 
 test('each provider is tried at most once, and maxRetries + 1 in all', async (t) => {

@@ -6,7 +6,7 @@
 //   p.always(act.ok());                 // every call without a script of its own (the default)
 //   const call = await p.manual();      // the next call is answered by the test itself
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
@@ -381,4 +381,21 @@ export const act = {
 export function shareScript(providers, ...behaviours) {
   const left = [...behaviours];
   for (const p of providers) p.always((call) => (left.shift() ?? act.ok())(call));
+}
+
+// The port of a socket that listens and never accepts: its queue is full, so further connections are neither taken nor
+// refused.
+export async function blackHole(t) {
+  const child = spawn(process.execPath, ['-e',
+    "const s = require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(s.address().port))"],
+  { stdio: ['ignore', 'pipe', 'inherit'] });
+  const port = Number((await once(child.stdout, 'data'))[0]);
+  child.kill('SIGSTOP');
+  const fillers = Array.from({ length: 6 }, () => net.connect(port, '127.0.0.1').on('error', () => {}));
+  t.after(() => {
+    fillers.forEach((s) => s.destroy());
+    child.kill('SIGKILL');
+  });
+  await wait(50);
+  return port;
 }

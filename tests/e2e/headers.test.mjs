@@ -93,12 +93,14 @@ test('the provider\'s fields reach the client, but for those that are ours or no
     headers: {
       'Set-Cookie': 'a=b', Server: 'fake/1', 'X-Provider-Address': 'forged', 'X-Request-Id': 'forged', Connection: 'X-Hop', 'X-Hop': 'h',
       'Keep-Alive': 'timeout=5', Upgrade: 'h2c', 'Proxy-Authenticate': 'Basic', Trailer: 'X-T', 'X-Ratelimit-Remaining-Requests': '9',
-      'OpenAI-Processing-Ms': '12', 'X-Detail': 'kept', 'Cache-Control': 'no-store',
+      'Alt-Svc': 'h3=":443"', 'Strict-Transport-Security': 'max-age=9', 'Clear-Site-Data': '"*"', NEL: '{}', 'Report-To': '{}', Refresh: '0',
+      'Reporting-Endpoints': 'a="/x"', 'Proxy-Authentication-Info': 'x', 'OpenAI-Processing-Ms': '12', 'X-Detail': 'kept', 'Cache-Control': 'no-store',
     },
   }));
   const r = await chat(moon);
   assert.equal(r.status, 200);
-  for (const name of ['set-cookie', 'x-hop', 'keep-alive', 'upgrade', 'proxy-authenticate', 'trailer']) assert.equal(r.header(name), undefined, name);
+  for (const name of ['set-cookie', 'x-hop', 'keep-alive', 'upgrade', 'proxy-authenticate', 'trailer', 'alt-svc', 'strict-transport-security',
+    'clear-site-data', 'nel', 'report-to', 'refresh', 'reporting-endpoints', 'proxy-authentication-info']) assert.equal(r.header(name), undefined, name);
   assert.notEqual(r.header('server'), 'fake/1');
   assert.deepEqual(r.all('x-provider-address'), ['a']);
   assert.equal(r.all('x-request-id').length, 1);

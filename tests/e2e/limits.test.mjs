@@ -89,3 +89,34 @@ test('a small unwanted body is read away, and the connection goes on', async (t)
   assert.equal((await client.response()).status, 200);
   client.destroy();
 });
+
+test('a body that says nothing on a local route is read away, and the answer is the usual one', async (t) => {
+  const { moon } = await setup(t);
+  const bodies = [{ body: 'hello' }, { body: '5\r\nhello\r\n0\r\n\r\n', headers: { 'Transfer-Encoding': 'chunked' } }, { body: 'x'.repeat(60000) }];
+  for (const path of ['/health', '/v1/models', '/metrics', '/admin/providers']) {
+    const client = await RawClient.connect(moon.port);
+    for (const request of bodies) {
+      client.send(requestBytes({ method: 'GET', path, ...request }));
+      assert.equal((await client.response()).status, 200, path);
+    }
+    client.send(requestBytes({ method: 'HEAD', path, body: 'hello' }));
+    assert.equal((await client.response({ method: 'HEAD' })).status, 200);
+    client.send(requestBytes(chatRequest()));
+    assert.equal((await client.response()).status, 200);
+    client.destroy();
+  }
+});
+
+test('a large unwanted body ends the connection, and the answer says so', async (t) => {
+  const { moon } = await setup(t);
+  for (const [method, path, status] of [['POST', '/no/such/route', 404], ['GET', '/health', 200], ['PUT', CHAT, 405]]) {
+    const client = await RawClient.connect(moon.port);
+    client.send(`${method} ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n`);
+    const r = await client.response();
+    assert.equal(r.status, status);
+    assert.match(r.header('connection') ?? '', /close/);
+    client.send(requestBytes({ path: '/health' })); // part of that body
+    await client.waitClosed();
+    assert.equal(client.bytes.length, 0);
+  }
+});

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { ask, assertError, eventually, setup } from './harness.mjs';
+import { SLOW, ask, assertError, eventually, setup } from './harness.mjs';
 
 test('GET /v1/models lists what the providers serve, each model once, as OpenAI does', async (t) => {
   const { moon } = await setup(t, {
@@ -123,4 +123,17 @@ test('the openai client transcribes a file', async (t) => {
   const sound = new File([Buffer.alloc(100000, '\r\n--')], 'sound.wav');
   for (let i = 0; i < 3; i++) assert.equal((await client.audio.transcriptions.create({ file: sound, model: 'whisper-1' })).text, 'heard');
   assert.equal(byId.a.calls.length, 0);
+});
+
+test('lists of thousands of names from each of many providers are told in little time, each name once', async (t) => {
+  const names = (i) => Array.from({ length: 3000 }, (_, k) => (i * 2000 + k).toString(36));
+  const providers = Array.from({ length: 12 }, (_, i) => ({ id: `p${i}`, model: null, models: names(i) }));
+  const { moon } = await setup(t, { providers });
+  const began = Date.now();
+  const r = await ask(moon, { path: '/v1/models' });
+  assert.ok(Date.now() - began < 2000 * SLOW, `${Date.now() - began} ms`);
+  const ids = r.json().data.map((m) => m.id);
+  assert.ok(ids.length > 20000, `${ids.length} names`);
+  assert.equal(new Set(ids).size, ids.length);
+  for (const name of [names(0)[0], names(5)[1500]]) assert.ok(ids.includes(name));
 });

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { act } from './fake-provider.mjs';
 import { BINARY, IS_SANITIZED, ask, assertError, chat, eventually, lua, setup, startDaemon, temporaryFolder } from './harness.mjs';
 
@@ -42,6 +43,19 @@ test('a process with a wallet is closed to other processes of its user, and dump
   assert.equal(look(plain, 'environ').status, 0, 'one that has none can be looked into');
 });
 
+test('a compressed error, in which a key would not be found, is not passed on; without a key it is', async (t) => {
+  const { moon, providers, byId } = await setup(t, { providers: [{ id: 'a', apiKey: KEY }, { id: 'b' }], maxRetries: 0 });
+  for (const p of providers)
+    p.always((call) => call.respond(422, gzipSync(JSON.stringify({ error: { message: call.request.header('authorization') ?? 'none' } })), { 'Content-Encoding': 'gzip' }));
+  for (let i = 0; i < 2; i++) {
+    const r = await chat(moon);
+    assert.equal(r.status, 422);
+    if (r.header('x-provider-address') === 'a') assertError(r, 422, { code: 'provider_error', message: /compressed/ });
+    else assert.equal(gunzipSync(r.body).toString(), '{"error":{"message":"none"}}');
+  }
+  assert.deepEqual([byId.a.calls.length, byId.b.calls.length], [1, 1]);
+});
+
 test('a key that a provider puts into its probe\'s failure stays out of log and health', async (t) => {
   const { moon, providers } = await setup(t, { providers: [{ id: 'a', apiKey: KEY }], healthCheckInterval: 100 });
   providers[0].onModels = (call) => call.respond(500, `bad key ${call.request.header('authorization')}`);
@@ -58,6 +72,49 @@ test('a key from the environment is used and not shown', async (t) => {
   assert.equal(providers[0].calls[0].header('authorization'), `Bearer ${KEY}`);
   assert.ok(!moon.stderr.includes(KEY));
 });
+
+// What a process lets nobody read it does not show.
+function shown(file) {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch (error) {
+    assert.match(error.code, /EACCES|EPERM/);
+    return '';
+  }
+}
+
+for (const args of [[], ['--supervise']]) {
+  test(`no secret is in what /proc shows of any process, after an upgrade too${args.length ? ', nor of the supervisor' : ''}`, async (t) => {
+    const secrets = { E2E_KEY: KEY, E2E_ADMIN: 'the-admin-token-0123456789', E2E_CLIENT: 'the-client-key-0123456789', ZG_PRIVATE_KEY: `0x${'3b'.repeat(32)}` };
+    const headers = { Authorization: `Bearer ${secrets.E2E_CLIENT}` };
+    const { moon, providers } = await setup(t, {
+      providers: [{ id: 'a', apiKey: lua('env("E2E_KEY")') }], adminToken: lua('env("E2E_ADMIN")'), clientKeys: lua('{ env("E2E_CLIENT") }'),
+      timeouts: { drain: 500 }, daemon: { env: secrets, args },
+    });
+    const look = async () => {
+      assert.equal((await chat(moon, {}, headers)).status, 200);
+      assert.equal(providers[0].calls.at(-1).header('authorization'), `Bearer ${KEY}`);
+      const children = readFileSync(`/proc/${moon.pid}/task/${moon.pid}/children`, 'latin1').trim().split(' ').filter(Boolean);
+      for (const pid of [moon.pid, ...children]) {
+        const seen = shown(`/proc/${pid}/environ`) + shown(`/proc/${pid}/cmdline`);
+        for (const secret of Object.values(secrets)) assert.ok(!seen.includes(secret.replace('0x', '')), `process ${pid}`);
+        const isServing = !args.length || pid !== moon.pid;
+        if (isServing) assert.match(readFileSync(`/proc/${pid}/limits`, 'latin1'), /Max core file size +0 +0/);
+      }
+    };
+    await look();
+    moon.signal('SIGUSR2');
+    const [, , next] = await eventually(() => /(process (\d+) (serves now|takes over))/.exec(moon.stderr), 20000, 'the new process');
+    if (args.length) await eventually(() => moon.logged(/has finished/), 20000, 'the end of the old one');
+    else {
+      t.after(() => process.kill(Number(next), 'SIGTERM'));
+      await moon.waitReplaced();
+      moon.pid = Number(next);
+    }
+    await look();
+    assert.ok(!moon.stderr.includes(KEY));
+  });
+}
 
 test('what a client sends cannot forge a log line', async (t) => {
   const { moon } = await setup(t, { daemon: { args: ['--log-level', 'debug'] } });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import net from 'node:net';
 import {
-  IS_SANITIZED, RawClient, assertError, chat, chatRequest, eventually, health, requestBytes, setup, sleep,
+  IS_SANITIZED, RawClient, SLOW, assertError, chat, chatRequest, eventually, health, requestBytes, setup, sleep,
 } from './harness.mjs';
 
 test('a slow reader pauses the provider, costs bounded memory, and gets every byte', async (t) => {
@@ -105,4 +105,25 @@ test('many half-sent heads do not keep others from being served', async (t) => {
   for (let i = 0; i < 10; i++) assert.equal((await chat(moon)).status, 200);
   assert.equal((await health(moon)).status, 'healthy');
   for (const c of clients) c.destroy();
+});
+
+test('a body that comes too slowly is a 408, and one that keeps the minimum rate is not', async (t) => {
+  const { moon, providers } = await setup(t);
+  const begun = Date.now();
+  const upload = async (bytesPerSecond) => {
+    const client = await RawClient.connect(moon.port);
+    t.after(() => client.destroy());
+    client.send(`POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n`);
+    const timer = setInterval(() => client.send('x'.repeat(bytesPerSecond / 5)), 200);
+    client.closed.then(() => clearInterval(timer));
+    return { client, stop: () => clearInterval(timer) };
+  };
+  const [slow, fair] = [await upload(100), await upload(1000)];
+  assertError(await slow.client.response({ ms: 40000 }), 408, { code: 'body_timeout' });
+  slow.stop();
+  const took = Date.now() - begun;
+  assert.ok(took > 10000 && took < 20000 * SLOW, `${took} ms`);
+  assert.ok(!fair.client.isOver && fair.client.bytes.length === 0);
+  fair.stop();
+  assert.equal(providers[0].calls.length, 0);
 });

@@ -1,7 +1,7 @@
 /*
  * Input: one byte that seeds the pieces, then all that one client sends. A connection of the daemon's own kind reads it
  * twice, from a socket: in one piece, and in pieces. Both times the layer above must hear the same (requests with their
- * bodies, a fault at most), each request must end exactly once, and nothing is read behind a fault.
+ * bodies, a fault at most), and the client, too; each request must end exactly once, and nothing is read behind a fault.
  */
 #include "net/conn.h"
 
@@ -16,9 +16,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct loop loop;
 static struct conn_server server;
 
-/* What the layer above hears. */
+/* What the layer above hears, and what the client does. */
 struct story {
-  struct buf text;
+  struct buf text, heard;
   bool is_active, has_fault, body_ended;
   unsigned n_requests;
 };
@@ -46,6 +46,7 @@ static void on_request(struct conn *c, const struct http_request *req) {
   buf_put_span(&s->text, req->method_text);
   buf_put_span(&s->text, req->target);
   buf_putf(&s->text, " %u fields %d %d:", req->n_fields, (int)req->framing, (int)req->keep_alive);
+  if (req->expect_continue) conn_continue(c);
 }
 
 static void on_body(struct conn *c, const char *bytes, size_t len, bool is_all) {
@@ -88,10 +89,12 @@ static void turn(void) {
   (void)uv_run(&loop.uv, UV_RUN_NOWAIT);
 }
 
-static void drop_answers(int fd) {
-  char sink[4096];
-  while (recv(fd, sink, sizeof sink, MSG_DONTWAIT) > 0)
-    continue;
+static void take_answers(int fd) {
+  struct story *s = server.context;
+  char bytes[4096];
+  ssize_t n;
+  while ((n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+    buf_put(&s->heard, bytes, (size_t)n);
 }
 
 static void send_all(int fd, const char *bytes, size_t len) {
@@ -99,7 +102,7 @@ static void send_all(int fd, const char *bytes, size_t len) {
     ssize_t n = send(fd, bytes + at, len - at, MSG_DONTWAIT | MSG_NOSIGNAL);
     at += n > 0 ? (size_t)n : 0;
     turn();
-    drop_answers(fd);
+    take_answers(fd);
     if (n <= 0 && server.n_conns == 0) return; /* nobody wants the rest */
   }
 }
@@ -110,6 +113,7 @@ static void tell(struct story *s, const char *bytes, size_t len, uint32_t seed) 
   int fd[2];
   *s = (struct story){0};
   buf_init(&s->text, STORY_MAX);
+  buf_init(&s->heard, STORY_MAX);
   server.context = s;
   REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) == 0);
   conn_accept(&server, fd[0], (const struct sockaddr *)&peer);
@@ -122,7 +126,7 @@ static void tell(struct story *s, const char *bytes, size_t len, uint32_t seed) 
   turn();
   (void)shutdown(fd[1], SHUT_WR);
   for (unsigned i = 0; i < 100 && server.n_conns; i++) {
-    drop_answers(fd[1]);
+    take_answers(fd[1]);
     turn();
   }
   (void)close(fd[1]);
@@ -159,7 +163,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   tell(&whole, bytes, size - 1, 0);
   tell(&pieces, bytes, size - 1, 1u + data[0]);
   REQUIRE(span_eq(buf_span(&whole.text), buf_span(&pieces.text)));
+  REQUIRE(span_eq(buf_span(&whole.heard), buf_span(&pieces.heard)));
   buf_release(&whole.text);
   buf_release(&pieces.text);
+  buf_release(&whole.heard);
+  buf_release(&pieces.heard);
   return 0;
 }

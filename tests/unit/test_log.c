@@ -95,6 +95,22 @@ static void control_characters_become_visible(void) {
   CHECK(strstr(got, "\"a\\u000ab\\u001b\\u007f\\u0085z\"}\n") != NULL);
 }
 
+static void characters_that_are_not_seen_become_visible(void) {
+  const char *in = "a\xe2\x80\xae"
+                   "b\xe2\x80\xa8"
+                   "c\xef\xbb\xbf"
+                   "d\xe2\x81\xa6"
+                   "e\xd8\x9c"
+                   "f\xe2\x80\x8b"
+                   "g\xef\xbf\xb9";
+  log_setup(LOG_INFO, LOG_TEXT);
+  CAPTURE(log_info("%s", in));
+  CHECK(strstr(got, "a\\u202eb\\u2028c\\ufeffd\\u2066e\\u061cf\\u200bg\\ufff9\n") != NULL);
+  log_setup(LOG_INFO, LOG_JSON);
+  CAPTURE(log_info("%s", in));
+  CHECK(strstr(got, "\"a\\u202eb\\u2028c\\ufeffd\\u2066e\\u061cf\\u200bg\\ufff9\"}\n") != NULL);
+}
+
 static void other_characters_stay_and_broken_ones_are_shown(void) {
   const char *in = "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8c\x99 \xff \xc3( \xe2\x82 \xc0\xaf \xed\xa0\x80 "
                    "\xf4\x90\x80\x80 \xc3";
@@ -163,6 +179,23 @@ static void a_closed_pipe_loses_the_line_and_nothing_else(void) {
   CHECK(strstr(got, "still there\n") != NULL);
 }
 
+static void a_pipe_that_nobody_empties_loses_lines_and_tells_how_many(void) {
+  log_setup(LOG_INFO, LOG_TEXT);
+  capture();
+  (void)fcntl(ends[0], F_SETPIPE_SZ, 8192);
+  for (int i = 0; i < 300; i++)
+    log_info("line %d of many, which are more than the pipe can hold", i);
+  ssize_t n = read(ends[0], got, sizeof got - 1);
+  log_info("one more");
+  capture_end();
+  CHECK(n > 0 && n <= 8192);
+  int lost = 0;
+  char *at = strstr(got, "warn  ");
+  CHECK(at && sscanf(at, "warn  %d lines before this one were lost: standard error took none\n", &lost) == 1);
+  CHECK(lost > 200 && lost < 300);
+  CHECK(strstr(got, "info  one more\n") != NULL);
+}
+
 static void *write_many(void *arg) {
   for (int i = 0; i < 500; i++)
     log_info("thread %s line %d end", (const char *)arg, i);
@@ -207,11 +240,13 @@ int main(void) {
   RUN(the_level_decides);
   RUN(levels_have_names);
   RUN(control_characters_become_visible);
+  RUN(characters_that_are_not_seen_become_visible);
   RUN(other_characters_stay_and_broken_ones_are_shown);
   RUN(secrets_never_reach_the_line);
   RUN(no_part_of_a_secret_shows_at_the_cut);
   RUN(lines_are_cut_at_the_maximum_and_stay_whole);
   RUN(a_closed_pipe_loses_the_line_and_nothing_else);
+  RUN(a_pipe_that_nobody_empties_loses_lines_and_tells_how_many);
   RUN(lines_of_threads_do_not_mix);
   RUN(the_limit_counts_what_it_held_back);
   return CHECK_END();

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <time.h>
 
 static struct buf text;
 
@@ -202,6 +203,29 @@ static void a_private_key_is_found_at_every_place_of_a_run(void) {
   redact_forget_all();
 }
 
+/* A provider may answer with nothing but the key that it was sent. */
+static void a_text_of_nothing_but_secrets_takes_little_time(void) {
+  char other[] = "app-sk-other-00";
+  redact_forget_all();
+  redact_add(SPAN("app-sk-its-own "));
+  redact_add_key(SPAN("01b48d570bb0ac0dc689580888ce1a3ff613e846ba33098620b03ba1c1856f8d"));
+  for (int i = 0; i < 100; i++) {
+    other[13] = (char)('0' + i / 10);
+    other[14] = (char)('0' + i % 10);
+    redact_add(span_str(other));
+  }
+  struct buf b;
+  buf_init(&b, (size_t)1 << 20);
+  for (int i = 0; i < 60000; i++)
+    buf_put_str(&b, "app-sk-its-own ");
+  clock_t began = clock();
+  CHECK(redact_apply(&b));
+  CHECK((clock() - began) / CLOCKS_PER_SEC < 5);
+  CHECK(b.len == (size_t)60000 * strlen("[redacted]"));
+  buf_release(&b);
+  redact_forget_all();
+}
+
 static void what_was_removed_is_no_secret_any_more(void) {
   redact_forget_all();
   redact_add(SPAN("app-sk-first"));
@@ -249,6 +273,7 @@ int main(void) {
   RUN(a_private_key_is_found_without_being_kept);
   RUN(a_private_key_is_found_at_every_place_of_a_run);
   RUN(what_was_removed_is_no_secret_any_more);
+  RUN(a_text_of_nothing_but_secrets_takes_little_time);
   RUN(a_secret_is_replaced_wherever_it_occurs);
   RUN(the_answer_tells_whether_something_was_found);
   RUN(short_secrets_are_not_taken);

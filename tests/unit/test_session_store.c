@@ -144,6 +144,29 @@ static void the_file_is_bounded_and_the_newest_stay(void) {
   remove_folder();
 }
 
+static void what_is_filed_while_another_program_holds_the_file_is_written_later(void) {
+  in_new_folder();
+  struct place p = open_place();
+  put(&p, "a", 0);
+  sqlite3 *holder = NULL;
+  CHECK_INT(sqlite3_open(path, &holder), SQLITE_OK);
+  CHECK_INT(sqlite3_busy_timeout(holder, 5000), SQLITE_OK);
+  CHECK_INT(sqlite3_exec(holder, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+  for (unsigned i = 1; i < 40; i++) { /* longer than one try takes */
+    put(&p, "a", i);
+    (void)usleep(70000);
+  }
+  CHECK_INT(sqlite3_exec(holder, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+  (void)sqlite3_close(holder);
+  put(&p, "a", 40);
+  close_place(&p);
+  p = open_place();
+  for (unsigned i = 0; i <= 40; i++)
+    CHECK(has(&p, "a", i));
+  close_place(&p);
+  remove_folder();
+}
+
 static void a_foreign_file_is_left_alone(void) {
   in_new_folder();
   (void)snprintf(path, sizeof path, "%s/sessions", folder);
@@ -312,6 +335,7 @@ int main(void) {
   RUN(sessions_that_are_over_stay_away);
   RUN(two_processes_see_what_the_other_files);
   RUN(the_file_is_bounded_and_the_newest_stay);
+  RUN(what_is_filed_while_another_program_holds_the_file_is_written_later);
   RUN(a_foreign_file_is_left_alone);
   RUN(a_newer_version_is_left_alone);
   RUN(damage_anywhere_ends_nothing);

@@ -423,7 +423,7 @@ static const struct {
       "contracts.ledger must be an address", "did you mean \"ledger\"?"}},
     {"return { keyFile = '/nonexistent/key', tls = { ca = '/dev/null' }, autoFunding = 5, " ONE " }",
      3,
-     {"keyFile \"/nonexistent/key\": No such file", "tls.ca \"/dev/null\" holds no certificate",
+     {"keyFile \"/nonexistent/key\": No such file", "tls.ca \"/dev/null\": not a regular file",
       "autoFunding must be true or false"}},
 
     {"return {\n host = localhost,\n port = os.getenv('X') }",
@@ -523,7 +523,12 @@ static void files(void) {
   CHECK(!load_with("/tmp", SPAN_NONE, NULL));
   CHECK(reports(&report.problems, "/tmp: Is a directory\n"));
   CHECK(!load_with("/dev/zero", SPAN_NONE, NULL));
-  CHECK(reports(&report.problems, "/dev/zero: the file is too large\n"));
+  CHECK(reports(&report.problems, "/dev/zero: not a regular file\n"));
+
+  (void)put_file("empty.pem", "", 0644);
+  CHECK(
+      !load_with(put_file("t.lua", "return { tls = { ca = 'empty.pem' }, " ONE " }", 0644), SPAN_NONE, NULL));
+  CHECK(reports(&report.problems, "empty.pem\" holds no certificate"));
 
   (void)put_file("wallet.key", "not a key\n", 0600);
   CHECK(!load_with(put_file("k.lua", "return {\n keyFile = 'wallet.key', " ONE " }", 0644), SPAN_NONE, NULL));
@@ -697,17 +702,15 @@ static void mistyped_addresses_are_told(void) {
   (void)unsetenv("INFERENCE_CA");
 }
 
-static void the_key_is_taken_once_and_masked(void) {
+static void the_key_comes_from_the_environment_and_is_in_no_problem(void) {
   CHECK(setenv("ZG_PRIVATE_KEY", "0x" KEY, 1) == 0);
   CHECK(load("return { " ONE " }") && report.key);
-  CHECK(!strstr(getenv("ZG_PRIVATE_KEY"), "01b48d") && getenv("ZG_PRIVATE_KEY")[2] == '*');
-  CHECK(load("return { key = assert(env('ZG_PRIVATE_KEY')), " ONE " }") && !report.key);
+  CHECK(load("return { key = assert(env('ZG_PRIVATE_KEY')), " ONE " }") && report.key);
   CHECK_INT(report.n_problems, 0);
-  CHECK(setenv("ZG_PRIVATE_KEY", KEY, 1) == 0 && setenv("MY_KEY", "0x" KEY, 1) == 0);
+  CHECK(setenv("MY_KEY", "0x" KEY, 1) == 0);
   CHECK(!load("error(env('MY_KEY'))"));
   CHECK(!strstr(buf_cstr(&report.problems), "01b48d"));
   CHECK(load("return { key = env('MY_KEY'), " ONE " }") && report.key);
-  CHECK(getenv("MY_KEY")[2] == '*' && getenv("ZG_PRIVATE_KEY")[0] == '*');
   CHECK(!load("return { key = '"
               "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
               "', " ONE " }"));
@@ -794,7 +797,7 @@ int main(void) {
   RUN(amounts_are_numbers_or_decimal_texts);
   RUN(chain_providers_say_what_they_lack);
   RUN(mistyped_addresses_are_told);
-  RUN(the_key_is_taken_once_and_masked);
+  RUN(the_key_comes_from_the_environment_and_is_in_no_problem);
   RUN(discover_says_which_services_are_meant);
   RUN(many_providers);
   RUN(reload_keeps_providers);
