@@ -46,14 +46,14 @@ static void check_text(struct span body) {
 
 static void check_refusal(int status, struct span body, bool is_ours) {
   struct refusal r;
-  char text[160];
+  char text[400];
   refusal_read(&r, status, body, is_ours);
   REQUIRE(r.class < OUTCOME_N && outcome_name(r.class)[0]);
   REQUIRE(lies_in(outcome_error_text(body), body));
   check_text(body);
   check_amount(r.has, body);
   check_amount(r.needs, body);
-  refusal_text(text, sizeof text, &r);
+  refusal_text(text, sizeof text, &r, "0x1234567890123456789012345678901234567890");
   REQUIRE((text[0] == '\0') == (r.kind == REFUSAL_OTHER) && strlen(text) < sizeof text);
   enum outcome_class plain = outcome_of_status(status, body);
   if (r.kind == REFUSAL_OTHER) REQUIRE(r.class == plain);
