@@ -420,11 +420,12 @@ static size_t put_credential(char *out, size_t at, const char *key, size_t len) 
 /* The provider's credentials, attached after the choice and for this attempt alone. */
 static struct span own_fields(struct attempt *a) {
   const char *key = a->entry->api_key;
-  size_t key_len = key ? strlen(key) : 0;
+  if (!key) return SPAN(AGENT);
+  size_t key_len = strlen(key);
   char *p = arena_alloc(a->arena, sizeof AGENT - 1 + key_len + CREDENTIAL_EXTRA);
   if (!p) return SPAN_NONE;
   size_t len = put(p, 0, AGENT, sizeof AGENT - 1);
-  if (key) len = put_credential(p, len, key, key_len);
+  len = put_credential(p, len, key, key_len);
   return span_make(p, len);
 }
 

@@ -58,19 +58,20 @@ struct attempt {
   bool is_paused;
   bool is_model_ours;
   bool expects_json; /* an answer is JSON or an event stream */
-  bool is_coded;     /* its body is compressed: nobody here can read it */
-  bool is_unnamed;   /* its head does not say what the body is */
   bool is_ours;      /* it failed for a want of ours (descriptors), which says nothing about the provider */
+  /* The answer's head says: */
+  bool is_coded;          /* the body is compressed: nobody here can read it */
+  bool is_unnamed;        /* nothing about what the body is */
+  bool says_should_retry; /* x-should-retry is among the fields */
+  int status;
   uint64_t began_us, first_byte_us, ended_us;
   struct wheel_timer clock; /* to the first byte, then between bytes */
   struct outcome outcome;
   const char *detail; /* why it failed, for log and error texts; never NULL */
   /* The answer: */
-  int status;
-  struct span fields;     /* end-to-end fields to relay, in `arena` */
-  bool says_should_retry; /* x-should-retry is among them */
-  uint64_t length;        /* of the body, or REPLY_LENGTH_UNKNOWN */
-  struct span res_key;    /* ZG-Res-Key, in `arena`; empty: none */
+  struct span fields;  /* end-to-end fields to relay, in `arena` */
+  uint64_t length;     /* of the body, or REPLY_LENGTH_UNKNOWN */
+  struct span res_key; /* ZG-Res-Key, in `arena`; empty: none */
   struct answer answer;
   struct buf held;
   struct arena *arena;

@@ -20,7 +20,8 @@
 #include "wire/request_body.h"
 
 #define EXCHANGE_ARENA_MAX (192u * 1024)
-#define EXCHANGE_BLOCK     1600 /* bytes of an exchange with the first part of its arena */
+/* Bytes of an exchange with the first part of its arena: texts of a chat with few fields fit, and need no chunk. */
+#define EXCHANGE_BLOCK 1664
 
 struct exchange;
 struct verification;
@@ -62,12 +63,14 @@ struct exchange {
   const struct plan *plan;
   const struct route *route;
   enum exchange_state state;
+  enum http_method method;
+  bool is_json, has_content_type; /* the body is read, and not only passed on */
+  bool is_counted, holds_retry;   /* in the worker's exchanges, in shared.active_retries */
+  bool is_running, is_queued;     /* in shared.running_exchanges, shared.queued_exchanges */
   struct reply reply;
   struct arena arena;
-  enum http_method method;
-  struct span path;               /* of the request, without query */
-  bool is_json, has_content_type; /* the body is read, and not only passed on */
-  const char *peer;               /* the client's address, in conn, which outlives the exchange */
+  struct span path; /* of the request, without query */
+  const char *peer; /* the client's address, in conn, which outlives the exchange */
 
   struct buf body;
   size_t announced;     /* the body's length, as its head says; 0: unknown */
@@ -88,9 +91,7 @@ struct exchange {
   uint16_t *planned; /* what is left of a strategy's ordered list, in the arena */
   unsigned n_planned;
   unsigned n_attempts;
-  struct list queue_node;       /* in flow.queue */
-  bool is_counted, holds_retry; /* in the worker's exchanges, in shared.active_retries */
-  bool is_running, is_queued;   /* in shared.running_exchanges, shared.queued_exchanges */
+  struct list queue_node; /* in flow.queue */
   struct attempt attempt;
   struct verification *verification; /* of a verify that waits for the provider; NULL: none */
 };
