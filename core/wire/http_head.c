@@ -6,13 +6,7 @@
  */
 #include "wire/http_head.h"
 #include "wire/http_private.h"
-
-#if defined(__SSE2__) && !defined(WIRE_WITHOUT_SSE2)
-#  include <emmintrin.h>
-#  define HTTP_SSE2 1
-#else
-#  define HTTP_SSE2 0
-#endif
+#include "wire/sse2.h"
 
 /* ---- finding bytes ---- */
 
@@ -20,7 +14,7 @@
 #define ODD_TAB  1u
 #define ODD_HIGH 2u /* 0x80 and above */
 
-#if HTTP_SSE2
+#if WIRE_SSE2
 /* Letters, digits, '-' and '.' at the front of 16 bytes: what names are made of, nearly always. */
 static inline unsigned name_run16(const char *at) {
   __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
@@ -37,7 +31,7 @@ static inline unsigned name_run16(const char *at) {
 
 /* The first byte that is no field value, or `end`. */
 static inline const char *skip_value(const char *at, const char *end, unsigned *odd) {
-#if HTTP_SSE2
+#if WIRE_SSE2
   const __m128i last = _mm_set1_epi8(0x1f), del = _mm_set1_epi8(0x7f);
   while (end - at >= 16) {
     __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
@@ -90,7 +84,7 @@ static const struct http_fault *name_fault(const char *name, const char *at, con
 }
 
 static inline const char *skip_name(const char *at, const char *end) {
-#if HTTP_SSE2
+#if WIRE_SSE2
   if (end - at >= 16) {
     unsigned n = name_run16(at);
     at += n;
