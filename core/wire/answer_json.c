@@ -233,13 +233,12 @@ static void feed_escape(struct answer *a, char c) {
 
 static void feed_hex(struct answer *a, char c) {
   struct answer_json *j = &a->json;
-  char lower = ascii_lower(c);
-  bool is_digit = c >= '0' && c <= '9';
-  if (!is_digit && (lower < 'a' || lower > 'f')) {
+  int digit = hex_digit(c);
+  if (digit < 0) {
     j->state = BROKEN;
     return;
   }
-  j->hex = (uint16_t)(j->hex << 4 | (is_digit ? c - '0' : lower - 'a' + 10));
+  j->hex = (uint16_t)(j->hex << 4 | digit);
   if (++j->hex_len < 4) return;
   j->state = IN_STRING;
   if (j->hex < 0x80) {

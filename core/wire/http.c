@@ -38,11 +38,6 @@ bool http_is_token(struct span s) {
 
 /* ---- paths and hosts ---- */
 
-static int hex_digit(char c) {
-  char lower = ascii_lower(c);
-  return c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 struct span http_path_text(char *out, size_t room, struct span part) {
   size_t n = 0;
   for (size_t i = 0; i < part.len; i++) {
