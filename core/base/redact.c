@@ -258,10 +258,6 @@ void redact_forget_all(void) {
   pthread_rwlock_unlock(&known.lock);
 }
 
-static bool is_hex(char c) {
-  return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'f');
-}
-
 /* An address, and not the front of something longer that was cut off already. */
 static bool is_address(struct span rest, size_t n) {
   return n == ADDRESS_DIGITS && !span_starts(span_make(rest.ptr + n, rest.len - n), SPAN("\xe2\x80\xa6"));
@@ -272,7 +268,7 @@ bool redact_digits(struct buf *text) {
   for (size_t at = 0; at < text->len;) {
     struct span rest = span_make(text->data + at, text->len - at);
     size_t n = 0;
-    while (n < rest.len && is_hex(rest.ptr[n]))
+    while (n < rest.len && hex_digit(rest.ptr[n]) >= 0)
       n++;
     bool is_cut = n > DIGITS_FINE && !is_address(rest, n);
     size_t kept = is_cut ? DIGITS_KEPT : n ? n : 1;

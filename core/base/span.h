@@ -43,6 +43,13 @@ static inline char ascii_lower(char c) {
   return (c >= 'A' && c <= 'Z') ? (char)(c + 32) : c;
 }
 
+/* The value of a hexadecimal digit of either case, -1 when it is none. */
+static inline int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c = ascii_lower(c);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 /* Equal without regard to ASCII case. */
 static inline bool span_eq_nocase(struct span a, struct span b) {
   if (a.len != b.len) return false;

@@ -7,13 +7,6 @@
 #include "base/buf.h"
 #include "base/span.h"
 
-/* The value of a digit of either case, -1 when it is none. */
-static inline int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = ascii_lower(c);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Writes 2 * len digits, no prefix, no NUL. */
 void hex_write(char *out, const void *bytes, size_t len);
 

@@ -267,11 +267,6 @@ static bool is_host_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
 }
 
-static bool is_hex(char c) {
-  c = ascii_lower(c);
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-}
-
 static const char *check_host_name(struct span host) {
   if (host.len == 0) return "the URL names no host";
   if (host.len > HOST_MAX) return "the host name is too long";
@@ -299,7 +294,7 @@ static const char *check_path(struct span path) {
     unsigned char c = (unsigned char)path.ptr[i];
     if (c <= ' ' || c >= 0x7f || strchr("\"<>\\^`{|}", c))
       return "the path has a character that must be escaped";
-    bool is_escape = i + 2 < path.len && is_hex(path.ptr[i + 1]) && is_hex(path.ptr[i + 2]);
+    bool is_escape = i + 2 < path.len && hex_digit(path.ptr[i + 1]) >= 0 && hex_digit(path.ptr[i + 2]) >= 0;
     if (c == '%' && !is_escape) return "the path has a malformed % escape";
     if (c != '/') continue;
     const char *rest = path.ptr + i + 1;

@@ -1,5 +1,7 @@
 #include "wire/http_request.h"
 
+#include "wire/http_head.h"
+
 #define METHOD_MAX 32
 
 const struct http_fault HTTP_FAULT_HEAD_TIMEOUT = {408, "head_timeout", "the request head took too long"};

@@ -1,6 +1,7 @@
 #include "wire/http_response.h"
 
 #include "base/redact.h"
+#include "wire/http_head.h"
 #include "wire/json.h"
 
 /* ---- reading ---- */

@@ -115,13 +115,12 @@ static void take_escape(struct images *m, char c) {
 }
 
 static void take_hex(struct images *m, char c) {
-  uint8_t lower = (uint8_t)ascii_lower(c);
-  bool is_digit = lower >= '0' && lower <= '9';
-  if (!is_digit && !(lower >= 'a' && lower <= 'f')) {
+  int digit = hex_digit(c);
+  if (digit < 0) {
     m->is_unfit = true;
     return;
   }
-  m->hex = (uint16_t)(m->hex << 4 | (is_digit ? lower - '0' : lower - 'a' + 10));
+  m->hex = (uint16_t)(m->hex << 4 | digit);
   if (++m->hex_len < 4) return;
   m->state = IN_STRING;
   /* Neither our names nor base64 have any other. */

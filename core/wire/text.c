@@ -1,6 +1,7 @@
 #include "wire/text.h"
 
-#if TEXT_SSE2
+#if WIRE_SSE2
+#  include <immintrin.h>
 
 /* ---- SSE2: plain bytes alone ---- */
 

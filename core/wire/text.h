@@ -8,13 +8,7 @@
 #define MOONGATE_WIRE_TEXT_H
 
 #include "base/span.h"
-
-#if defined(__SSE2__) && !defined(WIRE_WITHOUT_SSE2)
-#  include <immintrin.h>
-#  define TEXT_SSE2 1
-#else
-#  define TEXT_SSE2 0
-#endif
+#include "wire/sse2.h"
 
 /* What is left to pass is worth blocks, and how much of it is looked at singly before that is tried again. */
 #define TEXT_BLOCKS_MIN 192
@@ -25,7 +19,7 @@ static inline bool text_is_plain(char c) {
   return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
 }
 
-#if TEXT_SSE2
+#if WIRE_SSE2
 /* One bit per byte that is not plain. */
 static inline unsigned text_not_plain16(const char *at) {
   __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
@@ -39,7 +33,7 @@ static inline unsigned text_not_plain16(const char *at) {
 
 /* The first byte that is not plain; `end` when there is none. */
 static inline const char *text_plain_end(const char *at, const char *end) {
-#if TEXT_SSE2
+#if WIRE_SSE2
   for (; end - at >= 16; at += 16) {
     unsigned mask = text_not_plain16(at);
     if (mask) return at + __builtin_ctz(mask);

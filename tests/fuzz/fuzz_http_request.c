@@ -2,6 +2,7 @@
  * Finds that: a head split in any way gets the verdict of the whole; what is parsed lies inside the input;
  * what is accepted is unambiguous when it is read back field by field.
  */
+#include "wire/http_head.h"
 #include "wire/http_request.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 /* Finds that whatever a provider sends as its head is refused, or is unambiguous and can be written again. */
+#include "wire/http_head.h"
 #include "wire/limits.h"
 
 #include <math.h>

@@ -26,7 +26,7 @@ static const char *usual_end(const char *at, const char *end, const char *until,
 }
 
 static bool passes_blocks(void) {
-#if TEXT_SSE2
+#if WIRE_SSE2
   return __builtin_cpu_supports("avx2");
 #else
   return false;
