@@ -210,6 +210,30 @@ test('idle connections cost at most 8 KiB each', { skip: !isPlain }, async (t) =
   t.diagnostic(`${each.toFixed(2)} KiB for each of ${N} connections`);
 });
 
+test('live streams cost at most 4 KiB each', { skip: !isPlain }, async (t) => {
+  const { moon, providers } = await setup(t, { timeouts: { idle: 60000 } });
+  const N = 1000;
+  const fields = { Date: 'Mon, 30 Nov 2026 06:00:00 GMT', Server: 'provider', 'ZG-Res-Key': '00000000-0000-4000-8000-000000000000' };
+  providers[0].always((call) => {
+    if (!call.wantsStream) return act.ok()(call);
+    call.streamHead(fields);
+    call.delta('it has begun');
+  });
+  const live = [];
+  t.after(() => live.forEach((c) => c.destroy()));
+  const open = async (n) => {
+    const more = await Promise.all(Array.from({ length: n }, () => openChat(moon, { stream: true })));
+    await Promise.all(more.map((c) => c.until('it has begun')));
+    live.push(...more);
+  };
+  for (let i = 0; i < 4; i++) await open(50);
+  const before = moon.residentBytes();
+  while (live.length < N + 200) await open(50);
+  const each = (moon.residentBytes() - before) / N / 1024;
+  assert.ok(each <= 4, `${each.toFixed(2)} KiB each`);
+  t.diagnostic(`${each.toFixed(2)} KiB for each of ${N} streams`);
+});
+
 // Stands before the C library's clock: the wall clock is off by what the file says, the other one is right.
 const JUMPS = `
 #define _GNU_SOURCE
