@@ -208,8 +208,10 @@ static int api_hash(lua_State *L) {
   return 1;
 }
 
+/* What only looks like a pool may have any number for a key. */
 static int api_turn(lua_State *L) {
-  lua_pushnumber(L, lb_abi_turn((uint32_t)luaL_checknumber(L, 1)));
+  double key = luaL_checknumber(L, 1);
+  lua_pushnumber(L, lb_abi_turn(key >= 0 && key <= UINT32_MAX ? (uint32_t)key : 0));
   return 1;
 }
 

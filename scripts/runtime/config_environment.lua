@@ -7,8 +7,7 @@
 local host, report = ...
 local sandbox = host.part("sandbox")()
 
-local ALLOWED = { "assert", "error", "ipairs", "next", "pairs", "pcall", "select", "tonumber", "tostring", "type",
-                  "unpack" }
+local ALLOWED = { "assert", "error", "ipairs", "next", "pairs", "select", "tonumber", "type", "unpack" }
 local REFUSED = {}
 for name in ("os io require load loadstring loadfile dofile debug ffi jit package coroutine print collectgarbage _G " ..
              "getmetatable setmetatable rawget rawset rawequal getfenv setfenv xpcall module newproxy " ..
@@ -54,7 +53,8 @@ end
 local function environment()
   getmetatable("").__index = sandbox.string
   local globals = {
-    env = env, discover = discover, math = copy(math), string = copy(sandbox.string), table = copy(sandbox.table),
+    env = env, discover = discover, math = copy(math), pcall = sandbox.pcall,
+    string = copy(sandbox.string), table = copy(sandbox.table), tostring = sandbox.tostring,
   }
   for _, name in ipairs(ALLOWED) do globals[name] = _G[name] end
   return setmetatable(globals, {

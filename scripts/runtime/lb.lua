@@ -37,6 +37,9 @@ local function closed(what, names)
   })
 end
 
+-- As many as a pool has candidates at most, PLAN_PROVIDERS_MAX in core/model/plan.h.
+local SCORES_MAX = 256
+
 -- The bounds of lb.shared, see core/script/store.h.
 local KEY_MAX, TEXT_MAX = 64, 1024
 
@@ -274,6 +277,9 @@ local function new(host, readonly)
   -- A score may itself ask for a pick: that one then keeps off the scores.
   local is_scoring = false
 
+  -- There is a place for each candidate; what only looks like a pool may be longer.
+  local function has_scores_for(n) return scores and not is_scoring and n <= SCORES_MAX end
+
   local function fill_scores(pool, score_of, arg)
     is_scoring = true
     for i = 1, #pool do scores[i - 1] = score_of(pool[i], arg) or NAN end
@@ -308,7 +314,7 @@ local function new(host, readonly)
     end
     if not is_callable(score_of) then refuse("lb.pick.least", "a function for the score", score_of) end
     local n = #pool
-    if not scores or is_scoring or n > 256 then return lowest_of(pool, score_of, arg) end
+    if not has_scores_for(n) then return lowest_of(pool, score_of, arg) end
     fill_scores(pool, score_of, arg)
     local best = lowest_score(n)
     if best > 0 then return pool[best].index end
@@ -320,7 +326,7 @@ local function new(host, readonly)
   ---weight in flight has no room: taken only when all are full, again the lowest tier first. Weight 0 comes last.
   function pick.tiered(pool, full, tier_of, arg)
     if type(full) ~= "number" then refuse("lb.pick.tiered", "the number in flight that makes a provider full", full) end
-    if native and pool.key and not (tier_of and (is_scoring or not scores)) then
+    if native and pool.key and (not tier_of or has_scores_for(#pool)) then
       if tier_of then fill_scores(pool, tier_of, arg) end
       local best = native.tiered(full, tier_of ~= nil)
       return best > 0 and best or nil

@@ -65,6 +65,12 @@ end
 ---After a call that was cut off, perhaps between enter() and leave().
 local function recover() nested = 0 end
 
+-- LuaJIT's own pcall takes no care that Lua's stack has room, and its tostring calls a __tostring in its own place: as
+-- metamethods of what they are called with they would overrun the one, and go on for ever without an instruction to
+-- be stopped at. A function of Lua's in between does both.
+local function safe_pcall(...) return pcall(...) end
+local function safe_tostring(...) return (tostring(...)) end
+
 local function is_text(x) return type(x) == "string" or type(x) == "number" end
 
 -- ---- patterns ------------------------------------------------------------------------------------------------
@@ -230,12 +236,21 @@ function safe_table.concat(t, separator, from, to)
   return concat(t, separator, from, to)
 end
 
+-- LuaJIT's own order compares long texts in C, one pair after the other, and nothing can interrupt that.
+local function is_less(a, b) return a < b end
+
 function safe_table.sort(t, comparator)
   check_elements(t, 2)
   check_write(t, 2)
   if type(t) ~= "table" or (comparator ~= nil and type(comparator) ~= "function") then return sort(t, comparator) end
   enter("table.sort")
-  return leave_or_raise(pcall(sort, t, comparator))
+  local ok, wrong = leave(pcall(sort, t, comparator or is_less))
+  if ok then return end
+  if type(wrong) == "string" then
+    local what, n = gsub(wrong, "^sandbox[.a-z]*:%d+: ", "")
+    if n > 0 then error(what, 2) end
+  end
+  error(wrong, 0)
 end
 
 -- ---- coroutines ----------------------------------------------------------------------------------------------
@@ -338,8 +353,8 @@ end
 ---another true value for the others. Reading them is quick once the second result was called, which is
 ---only for chunks that assign to no global: those would not be refused any more.
 local function environment(lb, kind_of_view)
-  local globals = pick(_G, "assert", "error", "getmetatable", "pcall", "rawequal", "select", "tonumber", "tostring",
-                       "_VERSION")
+  local globals = pick(_G, "assert", "error", "getmetatable", "rawequal", "select", "tonumber", "_VERSION")
+  globals.pcall, globals.tostring = safe_pcall, safe_tostring
   for name, value in pairs(view_functions(kind_of_view)) do globals[name] = value end
   globals.string = readonly("string", safe_string)
   globals.table = readonly("table", safe_table)
@@ -380,4 +395,5 @@ local function guard_strings()
 end
 
 return { environment = environment, guard_strings = guard_strings, kind_of_protected = kind_of_protected,
-         protect = protect, readonly = readonly, recover = recover, string = safe_string, table = safe_table }
+         pcall = safe_pcall, protect = protect, readonly = readonly, recover = recover, string = safe_string,
+         table = safe_table, tostring = safe_tostring }

@@ -138,6 +138,7 @@ static void slow_instructions_end(void) {
       {"local t = {} for i = 1, 3e5 do t[i] = i end for i = 1, 1e9 do table.maxn(t) end", TOO_LONG},
       {"local t = {} for i = 1, 7000 do t[i] = i end while true do select('#', unpack(t)) end", TOO_LONG},
       {"local s, p = ('a'):rep(2000), ('a'):rep(1999) .. 'b' while true do s:find(p, 1, true) end", TOO_LONG},
+      {"local s, t = ('x'):rep(2^20), {} for i = 1, 8000 do t[i] = s end table.sort(t)", TOO_LONG},
       {"while true do lb.log('debug', ('x'):rep(1000)) end", TOO_LONG},
       {"while true do lb.shared.incr('x' .. lb.random(1e9)) end", TOO_LONG},
   };
@@ -215,6 +216,41 @@ static void calls_within_calls_end_before_the_stack(void) {
       {"local t = setmetatable({}, { __concat = function(x) return x .. 1 end }) return t .. 1", OVERFLOW},
       {"local t = setmetatable({}, { __newindex = function(t, k, v) t[k] = v end }) t.x = 1", OVERFLOW},
       {"local t t = setmetatable({}, { __index = function(_, k) return t[k] end }) return t.x", OVERFLOW},
+      {"local t t = setmetatable({}, { __tostring = function() return pool[1][t] end }) return pool[1][t]",
+       OVERFLOW},
+      {"local t t = setmetatable({}, { __tostring = function() return req[t] end }) return req[t]", OVERFLOW},
+      {"local t t = setmetatable({}, { __tostring = function() return lb.pick[t] end }) return pool[t]",
+       OVERFLOW},
+  };
+  EACH_HARMS_NOBODY(harms);
+}
+
+/* Functions of LuaJIT's that call a script's value without a look at the hook or at the room on Lua's stack. */
+static void functions_that_call_what_they_are_given_end(void) {
+  static const struct harm harms[] = {
+      {"return tostring(setmetatable({}, { __tostring = tostring }))", OVERFLOW},
+      {"local t t = setmetatable({}, { __tostring = function() return tostring(t) end }) return tostring(t)",
+       OVERFLOW},
+      {"return (setmetatable({}, { __call = pcall })())", "must return an index"},
+      {"local t = setmetatable({}, { __index = pcall, __call = pcall }) return (t[t])",
+       "must return an index"},
+      {"local t = {} for i = 1, 7990 do t[i] = pcall end return (pcall(unpack(t)))",
+       "must return an index|" TOO_LONG},
+  };
+  EACH_HARMS_NOBODY(harms);
+}
+
+/* A list with a key looks like a pool, and may be longer than any. */
+static void a_false_pool_is_no_longer_than_a_true_one(void) {
+#define FALSE_POOL "local t = { key = 1 } for i = 1, 3000 do t[i] = pool[1] end "
+  static const struct harm harms[] = {
+      {FALSE_POOL "lb.pick.tiered(t, 1, function() return 1 end) error('ended')", "ended"},
+      {FALSE_POOL "lb.pick.least(t, function() return 1 end) error('ended')", "ended"},
+      {FALSE_POOL "lb.pick.p2c(t, function() return 1 end) lb.pick.smooth(t) lb.pick.weighted(t) "
+                  "lb.pick.rendezvous(t, 'x') lb.pick.cheapest(t, req, 1) error('ended')",
+       "ended"},
+      {"for _, key in ipairs({ 1/0, -1/0, 0/0, -1, 1e300 }) do lb.turn({ key = key }) end error('ended')",
+       "ended"},
   };
   EACH_HARMS_NOBODY(harms);
 }
@@ -244,6 +280,10 @@ static void errors_tell_the_script_and_nothing_else(void) {
        "my.lua:2: select: the script threw a table value"},
       {"error()", "my.lua:2: select: the script threw a nil value"},
       {"error(5)", "my.lua:2: select: 5"},
+      {"local t = { 1, 'a' } table.sort(t) return 1",
+       "my.lua:2: select: attempt to compare string with number"},
+      {"local t = { 1, 2 } table.sort(t, function() error({}) end) return 1",
+       "my.lua:2: select: the script threw a table value"},
       {"coroutine.wrap(function() error('inner') end)()", "my.lua:2: select: inner"},
       {"local n = #lb.filter.below(pool) return n",
        "my.lua:2: select: lb.filter.below: a number is expected, not nil"},
@@ -303,6 +343,8 @@ static void *run(void *arg) {
   RUN(one_call_into_c_is_short);
   RUN(memory_ends_where_compiled_code_asks_for_it);
   RUN(calls_within_calls_end_before_the_stack);
+  RUN(functions_that_call_what_they_are_given_end);
+  RUN(a_false_pool_is_no_longer_than_a_true_one);
   RUN(who_was_cut_off_may_go_on_later);
   RUN(errors_tell_the_script_and_nothing_else);
   RUN(views_do_not_tell_what_they_are);

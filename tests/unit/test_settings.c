@@ -451,6 +451,8 @@ static const struct {
      1,
      {"c.lua:1: the pattern ", " may take too long on a text of 40 bytes"}},
     {"local x = ('x'):rep(1e9)", 1, {"c.lua:1: the repeated text would be too long"}},
+    {"table.sort({ 1, 'a' })", 1, {"c.lua:1: attempt to compare string with number"}},
+    {"error((select(2, pcall(error, 'inner', 0))), 0)", 1, {"inner"}},
     {"local x = ('x'):rep(2^20):rep(1) while true do local y = x .. 'y' .. 'z' end",
      1,
      {"c.lua:1: it does not come to an end (stopped after 2 seconds)"}},
