@@ -38,8 +38,14 @@ for source in tests/fuzz/fuzz_*.c; do
   case " ${FUZZ_ONLY:-$name} " in *" $name "*) targets="$targets $name" ;; esac
 done
 
+# libFuzzer refuses an empty file.
+dictionaries() {
+  echo "# for $1"
+  for dict in $(row "$1" 2 | tr , ' '); do [ "$dict" = - ] || cat "tests/fuzz/dict/$dict.dict"; done
+}
+
 search() {
-  for dict in $(row "$1" 2 | tr , ' '); do cat "tests/fuzz/dict/$dict.dict"; done >"$tap_dir/dict"
+  dictionaries "$1" >"$tap_dir/dict"
   mkdir -p "build/fuzz/$1" "tests/fuzz/corpus/$1"
   began=$(date +%s) code=0
   "$bin/fuzz_$1" -max_total_time="${FUZZ_SECONDS:-60}" -runs="${FUZZ_RUNS:--1}" -timeout=20 -rss_limit_mb=2048 \
@@ -103,7 +109,7 @@ planted() {
   sed -f "$tap_dir/sed" "$file" >"$copy/$file"
   if cmp -s "$file" "$copy/$file"; then echo "run-fuzz.sh: the bug for $1 has no place in $file any more" >&2; return 1; fi
   began=$(date +%s) code=0
-  for dict in $(row "$1" 2 | tr , ' '); do cat "tests/fuzz/dict/$dict.dict"; done >"$tap_dir/dict"
+  dictionaries "$1" >"$tap_dir/dict"
   (cd "$copy" && ${MAKE:-make} --no-print-directory -s CC="$cc" SANITIZE="$sanitize" "$bin/fuzz_$1") >"$tap_dir/build" 2>&1
   mkdir "$tap_dir/$1"
   "$copy/$bin/fuzz_$1" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
