@@ -117,6 +117,7 @@ int worker_start(struct worker *w, unsigned index, struct shared *shared, struct
     generation_free(g);
     return code;
   }
+  w->loop.turns = &shared->traffic[index].turns;
   list_init(&f->exchanges);
   list_init(&f->queue);
   audit_init(f);

@@ -393,6 +393,8 @@ static void try_provider(struct exchange *x, unsigned slot) {
       .expects_json = x->route->answers_json,
       .events = &EVENTS,
   };
+  /* From here on it is the provider's time, and the attempt's. */
+  if (x->n_attempts == 1) traffic_note_overhead(traffic_of(x), loop_read_clock(x->flow->loop) - x->ready_us);
   attempt_start(&x->attempt, &req);
 }
 
@@ -694,6 +696,7 @@ static bool hold_to_pin(struct exchange *x) {
 
 void exchange_balance(struct exchange *x) {
   struct request_fault fault;
+  x->ready_us = loop_now_us(x->flow->loop);
   x->body_bytes = x->body.len;
   if (x->body.len && generation_has_prefix_hash(x->generation))
     x->prefix_hash = hash53(span_make(x->body.data, x->body.len < 1024 ? x->body.len : 1024));

@@ -84,6 +84,7 @@ struct exchange {
   struct request_body facts; /* found in the body */
 
   uint64_t started_us;
+  uint64_t ready_us; /* when all of it had arrived, moved on by what it waited for its turn */
   uint64_t budget_wait_until_ms;
   struct wheel_timer deadline, delay;
   struct span segments[REQUEST_SEGMENTS_MAX]; /* of the body, as it goes to the provider that is tried */

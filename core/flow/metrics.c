@@ -48,16 +48,26 @@ static void open_labels(struct buf *b, const char *name) {
   buf_putf(b, "moongate_%s{", name);
 }
 
+/* Without a label there are no braces either. */
+static void close_labels(struct buf *b) {
+  if (b->data[b->len - 1] == '{')
+    b->len--;
+  else
+    buf_put_str(b, "}");
+}
+
 static void end_u64(struct buf *b, uint64_t value) {
-  buf_putf(b, "} %llu\n", (unsigned long long)value);
+  close_labels(b);
+  buf_putf(b, " %llu\n", (unsigned long long)value);
 }
 
 /* Shortest of the forms that the format knows; infinities are spelled +Inf and -Inf there. */
 static void end_double(struct buf *b, double value) {
+  close_labels(b);
   if (isinf(value))
-    buf_putf(b, "} %sInf\n", value < 0 ? "-" : "+");
+    buf_putf(b, " %sInf\n", value < 0 ? "-" : "+");
   else
-    buf_putf(b, "} %.9g\n", value);
+    buf_putf(b, " %.9g\n", value);
 }
 
 static void gauge(struct buf *b, const char *name, const char *help, double value) {
@@ -65,13 +75,13 @@ static void gauge(struct buf *b, const char *name, const char *help, double valu
   buf_putf(b, "moongate_%s %.15g\n", name, value);
 }
 
-/* Two labels at most; the second may be NULL. */
+/* Two labels at most; names that are NULL are none. */
 struct labels {
   const char *name, *value, *name2, *value2;
 };
 
 static void put_labels(struct buf *b, const struct labels *l) {
-  label(b, l->name, l->value);
+  if (l->name) label(b, l->name, l->value);
   if (l->name2) label(b, l->name2, l->value2);
 }
 
@@ -82,11 +92,10 @@ static void put_buckets(struct buf *b, const char *name, const struct labels *l,
   for (unsigned i = 0; i <= HISTOGRAM_BOUNDS; i++) {
     n += counts[i];
     buf_putf(b, "moongate_%s_bucket{", name);
+    char bound[32];
     put_labels(b, l);
-    if (i < HISTOGRAM_BOUNDS)
-      buf_putf(b, ",le=\"%.9g\"", first_s * (double)(1u << i));
-    else
-      buf_put_str(b, ",le=\"+Inf\"");
+    if (i < HISTOGRAM_BOUNDS) (void)snprintf(bound, sizeof bound, "%.9g", first_s * (double)(1u << i));
+    label(b, "le", i < HISTOGRAM_BOUNDS ? bound : "+Inf");
     end_u64(b, n);
   }
   buf_putf(b, "moongate_%s_sum{", name);
@@ -136,6 +145,30 @@ static void put_requests(struct buf *b, const struct shared *s) {
     struct labels l = {"kind", TRAFFIC_KIND_NAMES[k], NULL, NULL};
     put_histogram(b, "request_duration_seconds", &l, &h, TRAFFIC_FIRST_US);
   }
+}
+
+/* Of one of the two that workers keep beside their requests. */
+static void put_own_times(struct buf *b, const struct shared *s, const char *name, const char *help,
+                          size_t offset, uint32_t first_us) {
+  static const struct labels none = {NULL, NULL, NULL, NULL};
+  struct histogram h = {{0}, 0};
+  for (unsigned i = 0; i < s->n_workers; i++)
+    histogram_read(&h, (const void *)((const char *)&s->traffic[i] + offset));
+  head(b, name, "histogram", help);
+  put_histogram(b, name, &none, &h, first_us);
+}
+
+static void put_own(struct buf *b, const struct shared *s) {
+  put_own_times(
+      b, s, "upstream_overhead_seconds",
+      "Own time in requests: from the read of a request's last bytes to the start of its first attempt, "
+      "without its time in the queue.",
+      offsetof(struct traffic, overhead), TRAFFIC_OVERHEAD_FIRST_US);
+  put_own_times(
+      b, s, "loop_lag_seconds",
+      "Turns of the workers' loops, in whole milliseconds: from the first news after waiting until all that "
+      "came is served, which is how late what comes meanwhile can be.",
+      offsetof(struct traffic, turns), LOOP_TURN_FIRST_US);
 }
 
 static void put_denied(struct buf *b, const struct shared *s) {
@@ -454,6 +487,7 @@ void metrics_page(struct exchange *x) {
   gauge(b, "start_time_seconds", "When it started, in seconds since 1970.",
         (double)s->started_wall_ms / 1000);
   put_requests(b, s);
+  put_own(b, s);
   put_denied(b, s);
   put_affinity(b, s);
   put_load(b, x);

@@ -46,6 +46,11 @@ static bool take_turn(struct exchange *x) {
   return true;
 }
 
+/* What it waits is not ours: its moment becomes the time spent so far, and that a moment again. */
+static void turn_clock(struct exchange *x) {
+  x->ready_us = loop_read_clock(x->flow->loop) - x->ready_us;
+}
+
 static void leave_queue(struct exchange *x) {
   if (!x->is_queued) return;
   x->is_queued = false;
@@ -63,6 +68,7 @@ static void serve_queue(struct wheel_timer *t) {
       return;
     }
     leave_queue(x);
+    turn_clock(x);
     exchange_begin(x);
   }
 }
@@ -81,6 +87,7 @@ static void enter_queue(struct exchange *x) {
     return;
   }
   x->is_queued = true;
+  turn_clock(x);
   x->state = EXCHANGE_QUEUED;
   list_push_back(&f->queue, &x->queue_node);
   loop_timer_start(f->loop, &x->delay, on_waited, s->timeouts.queue);

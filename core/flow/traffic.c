@@ -13,9 +13,13 @@ void traffic_note(struct traffic *t, const char *kind, int status, bool is_strea
     k++;
   REQUIRE(k < TRAFFIC_KIND_N); /* routes have no other kinds */
   if (status < TRAFFIC_STATUS_MIN || status > TRAFFIC_STATUS_MAX) status = 500;
-  histogram_add(&t->kinds[k].duration, us, TRAFFIC_FIRST_US);
+  histogram_add_own(&t->kinds[k].duration, us, TRAFFIC_FIRST_US);
   (void)__atomic_add_fetch(&t->kinds[k].by_status[status - TRAFFIC_STATUS_MIN][is_stream], 1,
                            __ATOMIC_RELAXED);
+}
+
+void traffic_note_overhead(struct traffic *t, uint64_t us) {
+  histogram_add_own(&t->overhead, us, TRAFFIC_OVERHEAD_FIRST_US);
 }
 
 void traffic_note_denied(struct traffic *t, enum traffic_denial why) {

@@ -434,6 +434,7 @@ static void end_of_input(struct conn *c) {
 /* False: that was all for now. */
 static bool read_once(struct conn *c) {
   struct loop *l = c->server->loop;
+  (void)loop_read_clock(l); /* the last read of a request is when it has arrived */
   /* Clients keep to their ways: who sends much gets the room for all of it, and nobody else makes much wait. */
   bool is_head = c->state == CONN_IDLE || c->state == CONN_HEAD;
   size_t room = !is_head ? LOOP_READ_BYTES : c->is_bulky ? LOOP_ROOM_BYTES : HEAD_READ_BYTES;

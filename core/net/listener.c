@@ -106,6 +106,7 @@ static void note_shortage(int error) {
 static void on_readable(uv_poll_t *p, int status, int events) {
   struct listener *l = p->data;
   (void)events;
+  loop_time_passes(l->server->loop);
   if (status < 0) {
     rest(l);
     return;

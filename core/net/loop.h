@@ -11,15 +11,17 @@
 #include "base/blocks.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/histogram.h"
 #include "base/wheel.h"
 
 #include <pthread.h>
 #include <uv.h>
 
-#define LOOP_READ_BYTES 65536      /* of an answer, at once */
-#define LOOP_ROOM_BYTES 131072     /* of a request */
-#define LOOP_KEPT_BYTES (8u << 20) /* of blocks that are free */
-#define LOOP_TRIM_MS    5000       /* those that are not needed for so long go back */
+#define LOOP_READ_BYTES    65536      /* of an answer, at once */
+#define LOOP_ROOM_BYTES    131072     /* of a request */
+#define LOOP_KEPT_BYTES    (8u << 20) /* of blocks that are free */
+#define LOOP_TRIM_MS       5000       /* those that are not needed for so long go back */
+#define LOOP_TURN_FIRST_US 1000       /* first bound of `turns` */
 
 /* Work for the loop's thread. The poster allocates it; the function frees it. */
 struct loop_message {
@@ -33,7 +35,9 @@ struct loop {
   uv_timer_t wheel_timer;
   uint64_t wheel_due_ms; /* when wheel_timer fires; 0: not running */
   uv_prepare_t turn;
-  uint64_t now_us; /* 0: to be read */
+  uint64_t now_us;         /* 0: to be read */
+  uint64_t turn_ms;        /* when the first news of this turn was looked at; 0: there was none */
+  struct histogram *turns; /* how long they take, written by this loop alone; NULL: nobody asks */
   struct arena_pool arenas;
   struct blocks blocks;
   struct wheel_timer trim_timer;
@@ -65,8 +69,14 @@ static inline uint64_t loop_now_us(struct loop *l) {
   if (!l->now_us) l->now_us = clock_mono_us();
   return l->now_us;
 }
+/* Reads the clock for what comes now, whoever asked for the time before. */
+static inline uint64_t loop_read_clock(struct loop *l) {
+  return l->now_us = clock_mono_us();
+}
+/* Said by whatever begins with news; the first one of a turn also tells that the loop waits no longer. */
 static inline void loop_time_passes(struct loop *l) {
   l->now_us = 0;
+  if (!l->turn_ms) l->turn_ms = loop_now_ms(l);
 }
 void loop_timer_start(struct loop *l, struct wheel_timer *t, wheel_fn *on_due, uint64_t after_ms);
 static inline void loop_timer_stop(struct loop *l, struct wheel_timer *t) {

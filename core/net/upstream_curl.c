@@ -149,6 +149,7 @@ static void end_if_spoilt(struct socket_watch *w) {
 static void on_poll(uv_poll_t *p, int status, int events) {
   struct socket_watch *w = p->data;
   struct curl_transport *u = w->up;
+  loop_time_passes(u->loop);
   if (!w->is_wanted) { /* an idle pooled connection: libcurl looks at it before using it again */
     (void)uv_poll_stop(p);
     w->events = 0;

@@ -1,8 +1,12 @@
 // GET /metrics: the text that Prometheus reads, what it counts, and who may read it.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { act } from './fake-provider.mjs';
-import { ask, assertError, chat, setup } from './harness.mjs';
+import {
+  RawClient, SLOW, ask, assertError, chat, chatRequest, eventually, health, openChat, requestBytes, setup, sleep, temporaryFolder,
+} from './harness.mjs';
 
 const NAME = '[a-zA-Z_:][a-zA-Z0-9_:]*';
 const SAMPLE = new RegExp(`^(${NAME})(?:\\{((?:[a-z0-9_]+="(?:[^"\\\\\\n]|\\\\["\\\\n])*",?)*)\\})? (\\S+)$`);
@@ -120,6 +124,91 @@ test('histograms are cumulative, and their last bucket is their count', async (t
     const count = [...samples].find(([key]) => key.startsWith(`moongate_${name}_count{`) && !/kind="(?!chat)/.test(key))[1];
     assert.equal(buckets.at(-1)[1], count);
     assert.match(buckets.at(-1)[0], /le="\+Inf"/);
+  }
+});
+
+// Sum, count and buckets of a histogram without labels.
+async function times(moon, name) {
+  const { samples, types } = await metrics(moon);
+  assert.equal(types.get(`moongate_${name}`), 'histogram');
+  const get = (key) => samples.get(`moongate_${name}_${key}`);
+  assert.equal(get('bucket{le="+Inf"}'), get('count'));
+  return { sum: get('sum'), count: get('count'), upTo: (le) => get(`bucket{le="${le}"}`) };
+}
+
+// A strategy of these callbacks, in which `spend(ms)` keeps the worker busy.
+function busyStrategy(t, callbacks) {
+  const file = path.join(temporaryFolder(t), 'busy.lua');
+  writeFileSync(file, `
+    local function spend(ms)
+      local till = lb.now_ms() + ms
+      while lb.now_ms() < till do end
+    end
+    return { abi = 1, name = "busy", ${callbacks} }\n`);
+  return { strategy: file, callBudget: 1000, reload: { canary: false }, workers: 1 };
+}
+
+test('the own time of a request is neither its upload, nor its wait in the queue, nor the provider\'s time', async (t) => {
+  const { moon, providers } = await setup(t, { maxActiveRequests: 1, workers: 1, maxRetries: 1 });
+  const bytes = requestBytes(chatRequest());
+  const client = await RawClient.connect(moon.port);
+  for (const at of [0, bytes.length - 40, bytes.length - 20]) {
+    if (at) await sleep(150);
+    client.send(bytes.subarray(at, at ? at + 20 : bytes.length - 40));
+  }
+  assert.equal((await client.response()).status, 200);
+  client.destroy();
+  const first = providers[0].manual();
+  const running = await openChat(moon);
+  const call = await first;
+  const waiting = await openChat(moon);
+  await eventually(async () => (await health(moon)).load.queuedRequests === 1, 5000, 'the queue');
+  await sleep(300);
+  act.ok()(call);
+  assert.equal((await running.response()).status, 200);
+  assert.equal((await waiting.response()).status, 200);
+  for (const c of [running, waiting]) c.destroy();
+  assertError(await chat(moon, { messages: [] }), 400);
+  const own = await times(moon, 'upstream_overhead_seconds');
+  assert.equal(own.count, 3, 'requests with an attempt');
+  assert.ok(own.sum > 0 && own.sum < 0.1 * SLOW, `${own.sum} s`);
+});
+
+test('a request\'s own time ends with its first attempt', async (t) => {
+  const { moon, byId } = await setup(t, {
+    ...busyStrategy(t, `select = function() return { 1, 2 } end, retry = function() spend(60) return "next" end`), providers: 2,
+  });
+  byId.a.always(act.status(500));
+  byId.b.always(act.status(500));
+  assert.equal((await chat(moon)).status, 500);
+  const own = await times(moon, 'upstream_overhead_seconds');
+  assert.equal(own.count, 1);
+  assert.ok(own.sum < 0.05 * SLOW, `${own.sum} s`);
+});
+
+test('what a strategy takes to choose is in a request\'s own time', async (t) => {
+  const { moon } = await setup(t, busyStrategy(t, 'select = function() spend(20) return 1 end'));
+  for (let i = 0; i < 3; i++) assert.equal((await chat(moon)).status, 200);
+  const own = await times(moon, 'upstream_overhead_seconds');
+  assert.equal(own.count, 3);
+  assert.equal(own.upTo('0.016384'), 0);
+  assert.ok(own.sum >= 0.06 - 3e-6 && own.sum < 0.06 + 0.3 * SLOW, `${own.sum} s`);
+});
+
+test('the loop\'s lag shows what keeps a worker busy, between requests as well, and no waiting', async (t) => {
+  const { moon, providers } = await setup(t, { workers: 1 });
+  providers[0].always((call) => setTimeout(() => act.ok()(call), 200));
+  for (let i = 0; i < 3; i++) assert.equal((await chat(moon)).status, 200);
+  const idle = await times(moon, 'loop_lag_seconds');
+  assert.ok(idle.count >= 6, 'two turns for each chat');
+  assert.ok(idle.sum < 0.1 * SLOW, `${idle.sum} s`);
+  for (const callbacks of ['select = function() spend(50) return 1 end', 'select = function() return 1 end, tick = function() spend(50) end']) {
+    const { moon: busy } = await setup(t, busyStrategy(t, callbacks));
+    for (let i = 0; i < 2; i++) assert.equal((await chat(busy)).status, 200);
+    await eventually(async () => {
+      const lag = await times(busy, 'loop_lag_seconds');
+      return lag.count - lag.upTo('0.032') >= 2 && lag.sum >= 0.098;
+    }, 5000 * SLOW, 'two long turns');
   }
 });
 
