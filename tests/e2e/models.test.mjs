@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { File } from 'node:buffer';
 import { test } from 'node:test';
 import OpenAI from 'openai';
 import { SLOW, ask, assertError, eventually, setup } from './harness.mjs';
