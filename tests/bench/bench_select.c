@@ -2,7 +2,8 @@
  * bench_select: what one decision costs, in ns: filling the views, entering Lua, choosing, checking.
  * usage: bench_select [STRATEGY | FILE.lua | fast:FILE.lua]...
  * Without arguments: every preset; a script of the operator's as he has it (strict) and compiled (fast); and, below a
- * line, the same choice made in ways that were not taken: one C function per field, and tables filled anew each time.
+ * line, the same choice made in ways that were not taken: one C function per field, and tables filled anew each time; and
+ * the least that any way can cost an interpreted script: nothing but the call, over tables of which C writes what changed.
  * One line per strategy; columns are 3, 8, 64 and 128 candidates. Prints, never judges.
  */
 #include "base/base.h"
@@ -150,9 +151,9 @@ static double measure(const char *strategy, unsigned n) {
   return median(rounds);
 }
 
-/* ---- ways that were not taken ---- */
+/* ---- ways that were not taken, and the call alone ---- */
 
-enum way { BY_ACCESSORS, BY_FILLED_TABLES };
+enum way { BY_ACCESSORS, BY_FILLED_TABLES, BY_KEPT_TABLES };
 
 struct peer {
   uint32_t in_flight;
@@ -168,6 +169,15 @@ static int peer_in_flight(lua_State *L) {
 static int peer_weight(lua_State *L) {
   lua_pushnumber(L, peers[(unsigned)lua_tonumber(L, 1) - 1].weight);
   return 1;
+}
+
+static void write_load(lua_State *L, unsigned chosen, int change) {
+  struct peer *peer = &peers[chosen - 1];
+  peer->in_flight += (uint32_t)change;
+  lua_rawgeti(L, 2, (int)chosen);
+  lua_pushnumber(L, peer->in_flight);
+  lua_setfield(L, -2, "in_flight");
+  lua_pop(L, 1);
 }
 
 static void fill_tables(lua_State *L, int pool, unsigned n) {
@@ -200,6 +210,16 @@ static double measure_other(enum way way, bool is_compiled, unsigned n) {
                                      "    if load < lowest then best, lowest = i, load end\n"
                                      "  end\n"
                                      "  return best\n"
+                                     "end",
+                                     "local huge = math.huge\n"
+                                     "return function(pool)\n"
+                                     "  local best, lowest = 1, huge\n"
+                                     "  for i = 1, #pool do\n"
+                                     "    local p = pool[i]\n"
+                                     "    local load = p.in_flight / p.weight\n"
+                                     "    if load < lowest then best, lowest = i, load end\n"
+                                     "  end\n"
+                                     "  return best\n"
                                      "end"};
   lua_State *L = luaL_newstate();
   luaL_openlibs(L);
@@ -214,6 +234,7 @@ static double measure_other(enum way way, bool is_compiled, unsigned n) {
     lua_createtable(L, 0, 4);
     lua_rawseti(L, 2, (int)i + 1);
   }
+  if (way == BY_KEPT_TABLES) fill_tables(L, 2, n);
   enum { RUNNING = 16 };
   unsigned running[RUNNING] = {0}, calls = n > 8 ? 50000 : 300000;
   double rounds[ROUNDS];
@@ -222,15 +243,20 @@ static double measure_other(enum way way, bool is_compiled, unsigned n) {
     for (unsigned i = 0; i < calls; i++) {
       if (way == BY_FILLED_TABLES) fill_tables(L, 2, n);
       lua_pushvalue(L, 1);
-      if (way == BY_FILLED_TABLES)
-        lua_pushvalue(L, 2);
-      else
+      if (way == BY_ACCESSORS)
         lua_pushinteger(L, (lua_Integer)n);
+      else
+        lua_pushvalue(L, 2);
       REQUIRE(lua_pcall(L, 1, 1, 0) == 0);
       unsigned chosen = (unsigned)lua_tonumber(L, -1), *old = &running[i % RUNNING];
       lua_pop(L, 1);
-      if (*old) peers[*old - 1].in_flight--;
-      peers[chosen - 1].in_flight++;
+      if (way == BY_KEPT_TABLES) {
+        if (*old) write_load(L, *old, -1);
+        write_load(L, chosen, 1);
+      } else {
+        if (*old) peers[*old - 1].in_flight--;
+        peers[chosen - 1].in_flight++;
+      }
       *old = chosen;
     }
     rounds[round] = (double)(cpu_ns() - start) / calls;
@@ -238,6 +264,7 @@ static double measure_other(enum way way, bool is_compiled, unsigned n) {
       running[i] = 0;
     for (unsigned i = 0; i < n; i++)
       peers[i].in_flight = 0;
+    if (way == BY_KEPT_TABLES) fill_tables(L, 2, n);
   }
   lua_close(L);
   return median(rounds);
@@ -277,5 +304,6 @@ int main(int argc, char **argv) {
   print_other("accessors, compiled", BY_ACCESSORS, true);
   print_other("refilled tables, interp.", BY_FILLED_TABLES, false);
   print_other("refilled tables, compil.", BY_FILLED_TABLES, true);
+  print_other("the call alone, interp.", BY_KEPT_TABLES, false);
   return 0;
 }
