@@ -92,6 +92,7 @@ struct guard_slot {
   bool is_trusted;
   uint32_t seen_seq;
   uint64_t seen_cpu_ns;
+  unsigned n_looks; /* of the watcher, at a call that ought to have ended */
   uint64_t arm_again_us;
   uint32_t n_sent;
   uint64_t sent_us;

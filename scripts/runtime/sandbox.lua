@@ -354,7 +354,7 @@ end
 ---only for chunks that assign to no global: those would not be refused any more.
 local function environment(lb, kind_of_view)
   local globals = pick(_G, "assert", "error", "getmetatable", "rawequal", "select", "tonumber", "_VERSION")
-  globals.pcall, globals.tostring = safe_pcall, safe_tostring
+  globals.pcall, globals.tostring = pcall, safe_tostring
   for name, value in pairs(view_functions(kind_of_view)) do globals[name] = value end
   globals.string = readonly("string", safe_string)
   globals.table = readonly("table", safe_table)

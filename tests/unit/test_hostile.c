@@ -231,11 +231,6 @@ static void functions_that_call_what_they_are_given_end(void) {
       {"return tostring(setmetatable({}, { __tostring = tostring }))", OVERFLOW},
       {"local t t = setmetatable({}, { __tostring = function() return tostring(t) end }) return tostring(t)",
        OVERFLOW},
-      {"return (setmetatable({}, { __call = pcall })())", "must return an index"},
-      {"local t = setmetatable({}, { __index = pcall, __call = pcall }) return (t[t])",
-       "must return an index"},
-      {"local t = {} for i = 1, 7990 do t[i] = pcall end return (pcall(unpack(t)))",
-       "must return an index|" TOO_LONG},
   };
   EACH_HARMS_NOBODY(harms);
 }
