@@ -65,9 +65,9 @@ end
 ---After a call that was cut off, perhaps between enter() and leave().
 local function recover() nested = 0 end
 
--- LuaJIT's own tostring calls a __tostring in its own place: as a metamethod of what it is called with it would go on for
--- ever without an instruction to be stopped at. A function of Lua's in between has one. Configurations get pcall in the same
--- way; strategies have LuaJIT's own, because loops around one of Lua's were not always stopped.
+-- LuaJIT's own tostring calls a __tostring in its own place: as a metamethod of what it is called with it would go on
+-- for ever without an instruction to be stopped at. A function of Lua's in between has one. Configurations get pcall in
+-- the same way; strategies have LuaJIT's own, because loops around one of Lua's were not always stopped.
 local function safe_pcall(...) return pcall(...) end
 local function safe_tostring(...) return (tostring(...)) end
 
