@@ -41,7 +41,7 @@ done
 # libFuzzer refuses an empty file.
 dictionaries() {
   echo "# for $1"
-  for dict in $(row "$1" 2 | tr , ' '); do [ "$dict" = - ] || cat "tests/fuzz/dict/$dict.dict"; done
+  for dict in $(row "$1" 2 | tr , ' '); do cat "tests/fuzz/dict/$dict.dict"; done
 }
 
 search() {

@@ -210,24 +210,18 @@ static double measure_other(enum way way, bool is_compiled, unsigned n) {
                                      "    if load < lowest then best, lowest = i, load end\n"
                                      "  end\n"
                                      "  return best\n"
-                                     "end",
-                                     "local huge = math.huge\n"
-                                     "return function(pool)\n"
-                                     "  local best, lowest = 1, huge\n"
-                                     "  for i = 1, #pool do\n"
-                                     "    local p = pool[i]\n"
-                                     "    local load = p.in_flight / p.weight\n"
-                                     "    if load < lowest then best, lowest = i, load end\n"
-                                     "  end\n"
-                                     "  return best\n"
                                      "end"};
   lua_State *L = luaL_newstate();
   luaL_openlibs(L);
   (void)luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | (is_compiled ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
-  REQUIRE(luaL_loadstring(L, CODE[way]) == 0);
+  REQUIRE(luaL_loadstring(L, way == BY_KEPT_TABLES ? SAMPLE : CODE[way]) == 0);
   lua_pushcfunction(L, peer_in_flight);
   lua_pushcfunction(L, peer_weight);
   lua_call(L, 2, 1);
+  if (way == BY_KEPT_TABLES) {
+    lua_getfield(L, 1, "select");
+    lua_replace(L, 1);
+  }
   lua_createtable(L, (int)n, 0);
   for (unsigned i = 0; i < n; i++) {
     peers[i] = (struct peer){0, 1 + i % 4};
@@ -243,11 +237,12 @@ static double measure_other(enum way way, bool is_compiled, unsigned n) {
     for (unsigned i = 0; i < calls; i++) {
       if (way == BY_FILLED_TABLES) fill_tables(L, 2, n);
       lua_pushvalue(L, 1);
+      if (way == BY_KEPT_TABLES) lua_settop(L, lua_gettop(L) + 2);
       if (way == BY_ACCESSORS)
         lua_pushinteger(L, (lua_Integer)n);
       else
         lua_pushvalue(L, 2);
-      REQUIRE(lua_pcall(L, 1, 1, 0) == 0);
+      REQUIRE(lua_pcall(L, way == BY_KEPT_TABLES ? 3 : 1, 1, 0) == 0);
       unsigned chosen = (unsigned)lua_tonumber(L, -1), *old = &running[i % RUNNING];
       lua_pop(L, 1);
       if (way == BY_KEPT_TABLES) {

@@ -1,7 +1,7 @@
 // One process takes over from another: upgrades, the supervisor, and what a service manager is told.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
@@ -9,24 +9,11 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { FakeProvider, act } from './fake-provider.mjs';
 import {
-  BINARY, CHAT, Daemon, MESSAGES, SLOW, RawClient, ask, chat, chatRequest, environment, eventually, events, health, openChat, requestBytes,
-  setup, sleep, startDaemon, temporaryFolder, toLua, within,
+  BINARY, CHAT, Daemon, MESSAGES, SLOW, RawClient, ask, chat, chatRequest, childrenOf, endBehind, environment, eventually, events, health,
+  isAlive, openChat, requestBytes, setup, sleep, startDaemon, temporaryFolder, toLua, within,
 } from './harness.mjs';
 
 const MANAGER = path.join(path.dirname(fileURLToPath(import.meta.url)), 'service_manager.lua');
-
-const isAlive = (pid) => existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
-const childrenOf = (pid) => readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').filter(Boolean).map(Number);
-
-// Processes that no longer belong to a Daemon are ended behind the test.
-function endBehind(t, pidOf) {
-  t.after(async () => {
-    const pid = pidOf();
-    if (!pid || !isAlive(pid)) return;
-    process.kill(pid, 'SIGTERM');
-    await eventually(() => !isAlive(pid), 20000, 'the end of the last process').catch(() => process.kill(pid, 'SIGKILL'));
-  });
-}
 
 // Clients that never stop asking; every answer that is not a complete 200 is a failure, and so is a connection that
 // breaks under a request.

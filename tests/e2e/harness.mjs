@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -469,3 +469,18 @@ export async function counters(moon, id) {
 }
 
 export const switchProvider = (moon, id, to) => ask(moon, { method: 'POST', path: `/admin/providers/${id}/${to}` });
+
+// ---- processes ----
+
+export const isAlive = (pid) => existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+export const childrenOf = (pid) => readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').filter(Boolean).map(Number);
+
+// Processes that no longer belong to a Daemon are ended behind the test.
+export function endBehind(t, pidOf) {
+  t.after(async () => {
+    const pid = pidOf();
+    if (!pid || !isAlive(pid)) return;
+    process.kill(pid, 'SIGTERM');
+    await eventually(() => !isAlive(pid), 20000, 'the end of the last process').catch(() => process.kill(pid, 'SIGKILL'));
+  });
+}

@@ -3,10 +3,10 @@
 // contracts; the nodes between are scripted (rpc-node.mjs).
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { Chain, ONE_0G, noChain } from './chain.mjs';
-import { IS_SANITIZED, ask, chat, eventually, health, sleep, startDaemon, toLua } from './harness.mjs';
+import { IS_SANITIZED, ask, chat, childrenOf, endBehind, eventually, health, sleep, startDaemon, toLua } from './harness.mjs';
 import { RpcNode, fault } from './rpc-node.mjs';
 import { ZeroGProvider } from './zerog-provider.mjs';
 
@@ -68,17 +68,6 @@ async function assertOnce(own, user, providers) {
 const isTransfer = (tx) => tx.data.startsWith('0x2ba43b82');
 // A fault for transactions that fit; the others go through.
 const only = (fits, f) => async (call, node) => (fits(node.sent.at(-1)) ? f(call, node) : call.forward());
-
-const isAlive = (pid) => existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
-const childrenOf = (pid) => readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').filter(Boolean).map(Number);
-function endBehind(t, pidOf) {
-  t.after(async () => {
-    const pid = pidOf();
-    if (!pid || !isAlive(pid)) return;
-    process.kill(pid, 'SIGTERM');
-    await eventually(() => !isAlive(pid), 20000, 'the end of the last process').catch(() => process.kill(pid, 'SIGKILL'));
-  });
-}
 
 describe('money', { concurrency: IS_SANITIZED ? 2 : 4 }, () => {
   test('an answer to a sent transaction is lost, and the nodes are changed meanwhile: it is found, and not sent anew', { skip }, async (t) => {
